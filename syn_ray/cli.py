@@ -1,0 +1,199 @@
+"""`syn-ray ...`. Exit codes: 0 done, 2 the user's input is wrong (one line says how), 1 anything else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from syn_ray.core.errors import SynRayError, UserError
+from syn_ray.core.resources import load_resources
+from syn_ray.core.storage import Storage
+from syn_ray.study.config import built_in_studies, load_study
+from syn_ray.study.environment import set_environment
+from syn_ray.study.plan import CurveStatus, StudyPlan, curve_status
+from syn_ray.study.runner import DEFAULT_STORAGE, open_study, run_study
+
+app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console(stderr=True)
+output = Console(soft_wrap=True, highlight=False)
+
+Study = Annotated[str, typer.Argument(help="A built-in study (`syn-ray studies`) or a path that ends in .yaml.")]
+StorageUri = Annotated[str, typer.Option("--storage", help="Where results are: a local path, s3:// or gs:// URI.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change a value of the study: a.b=c. May be repeated.")]
+ResourcesFile = Annotated[Path | None, typer.Option("--resources", help="YAML file: workers, GPUs, batch sizes.")]
+ShardPath = Annotated[str, typer.Argument(help="A directory under images/, or one that holds such.")]
+
+
+@app.command()
+def run(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None, resources: ResourcesFile = None) -> None:
+    """Runs a whole study; run again, it does what is missing. Prints the report's path last."""
+    result = run_study(study, storage, overrides=set_ or [], resources=load_resources(resources), console=console)
+    output.print(result.report)
+
+
+@app.command()
+def plan(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
+    """Lists a study's curves, images and trainings, and what of them is there already."""
+    _print_status(_plan(study, storage, set_), "to do")
+
+
+@app.command()
+def status(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
+    """Shows what of a study is done and what is missing."""
+    _print_status(_plan(study, storage, set_), "status")
+
+
+@app.command()
+def prompts(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None, show: int = 3) -> None:
+    """Shows each curve's first prompts of every class."""
+    from syn_ray.study.preview import prompt_table
+
+    for table in prompt_table(_plan(study, storage, set_), show):
+        output.print(table)
+
+
+def _stage(name: str, help_text: str) -> Callable[..., None]:
+    def command(
+        study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None, resources: ResourcesFile = None
+    ) -> None:
+        set_environment()
+        from syn_ray.study.session import run_stage  # loads Ray and torch
+
+        run_stage(name, open_study(study, storage, set_ or []), load_resources(resources), output)
+
+    command.__doc__ = help_text
+    return app.command(name)(command)
+
+
+generate = _stage("generate", "Makes the images of every curve, and the evaluation sets.")
+score = _stage("score", "Scores every curve's images: recognizability and diversity.")
+train = _stage("train", "Trains every run of every curve.")
+evaluate = _stage("evaluate", "Judges every trained run on every evaluation set.")
+
+
+@app.command()
+def fit(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
+    """Writes results.parquet and fits.parquet from what is finished, and prints the laws."""
+    from syn_ray.study.publish import write_fits
+
+    _, fits = write_fits(open_study(study, storage, set_ or []))
+    output.print(fits.to_string(index=False))
+
+
+@app.command()
+def report(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
+    """Writes the report from what is finished, and prints its path."""
+    from syn_ray.study.publish import write_fits, write_report
+
+    opened = open_study(study, storage, set_ or [])
+    results, fits = write_fits(opened)
+    output.print(f"{write_report(opened, results, fits).display}/index.html")
+
+
+@app.command()
+def verify(path: ShardPath) -> None:
+    """Looks at every shard: readable, right rows, right sums, every image decodes. Names what is broken."""
+    from syn_ray.shards.verify import verify as look
+
+    found = look(_existing(path))
+    for problem in found.problems:
+        output.print(str(problem), markup=False)
+    output.print(f"{found.sources} sources, {found.shards} shards, {found.samples} samples: {len(found.problems)} problems")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    path: ShardPath,
+    index: Annotated[int | None, typer.Option(help="One sample: its image and how it came to be.")] = None,
+    regenerate: Annotated[bool, typer.Option(help="Make the sample again and compare.")] = False,
+    out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("syn_ray_show.png"),
+) -> None:
+    """Writes a contact sheet of a source, or one image with its provenance."""
+    from syn_ray.study.preview import show_sample, show_sheet
+
+    directory = _existing(path)
+    if index is None:
+        output.print(show_sheet(directory, out))
+    else:
+        output.print(show_sample(directory, index, out, regenerate=regenerate), markup=False)
+
+
+@app.command()
+def studies(
+    print_: Annotated[str | None, typer.Option("--print", help="Print a built-in study's file, to start your own from.")] = None,
+) -> None:
+    """Lists the built-in studies and what each costs."""
+    known = built_in_studies()
+    if print_ is not None:
+        if print_ not in known:
+            load_study(print_)
+        output.print(known[print_].read_text(), markup=False, end="")
+        return
+    table = Table("study", "curves", "images", "trainings", "question")
+    for name in known:
+        config = load_study(name)
+        needed = StudyPlan(config, Storage(DEFAULT_STORAGE)).images_needed
+        trainings = len(config.cells()) * len(config.dataset_sizes) * len(config.seeds)
+        table.add_row(name, str(len(config.cells())), f"{len(config.cells()) * needed:,}", str(trainings), config.question)
+    output.print(table)
+
+
+def _plan(study: str, storage: str, overrides: list[str] | None) -> StudyPlan:
+    opened = StudyPlan(load_study(study, overrides or []), Storage(storage))
+    opened.check_sizes()
+    return opened
+
+
+def _print_status(study: StudyPlan, title: str) -> None:
+    statuses = [curve_status(study, curve) for curve in study.curves]
+    table = Table("curve", "images", "scored", "trainings", "steps to do", "evaluations", title=f"{study.config.name}: {title}")
+    for s in statuses:
+        table.add_row(*_cells(s))
+    output.print(table)
+    sizes = ", ".join(str(size) for size in study.config.dataset_sizes)
+    output.print(f"dataset sizes {sizes}; seeds {len(study.config.seeds)}; evaluation sets {', '.join(study.evaluation_sources)}")
+    output.print(f"storage {study.storage.display}")
+
+
+def _cells(s: CurveStatus) -> list[str]:
+    return [
+        s.curve.name,
+        f"{s.images_done}/{s.images_needed}",
+        "yes" if s.scored else "no",
+        f"{s.runs_done}/{s.runs}",
+        str(s.steps_missing),
+        f"{s.evaluations_done}/{s.evaluations}",
+    ]
+
+
+def _existing(path: str) -> Storage:
+    storage = Storage(path)
+    if not storage.exists():
+        raise UserError(f"'{path}' does not exist; give a storage or a directory under images/")
+    return storage
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; ends the process with its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app(args=arguments)
+    except SynRayError as error:
+        print(f"syn-ray: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"syn-ray: {error}; check the storage and its rights", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Configuration: what is computed. Frozen, closed, and fingerprinted whole.
+
+A `Config` says *what* is computed; `Resources` (resources.py) says *how*, and never enters a fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import pydantic
+
+from syn_ray.core.errors import UserError, nearest
+
+RECIPE_VERSION = 1
+"""Raised when a change of the code changes results that an unchanged configuration gives."""
+
+PAPER_NOT_GIVEN = {"paper": "not given"}
+"""Marks a field (`json_schema_extra`) whose default stands in for a value the paper does not state."""
+
+
+class Config(pydantic.BaseModel):
+    """Base of everything that says what is computed."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits over the class name, the recipe version and every value, defaults included."""
+        return fingerprint_of(type(self).__name__, self.model_dump(mode="json"))
+
+
+def fingerprint_of(kind: str, value: Mapping[str, Any]) -> str:
+    """The sha256 of a kind and its JSON value, independent of key order."""
+    payload = {"kind": kind, "recipe_version": RECIPE_VERSION, "value": value}
+    return hashlib.sha256(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def defaults_not_from_paper(config: pydantic.BaseModel) -> list[str]:
+    """Names and values of the fields that keep a default which the paper does not give."""
+    lines: list[str] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, pydantic.BaseModel):
+            lines += [f"{name}.{line}" for line in defaults_not_from_paper(value)]
+        extra = field.json_schema_extra
+        if isinstance(extra, Mapping) and extra.get("paper") == "not given" and name not in config.model_fields_set:
+            lines.append(f"{name}={value}")
+    return lines
+
+
+C = TypeVar("C", bound=pydantic.BaseModel)
+
+
+def validate(model: type[C], data: Any, where: str) -> C:
+    """Builds `model` from plain data; the first mistake becomes one line.
+
+    Raises:
+        UserError: with the path of the value in `where`, the value and the nearest valid name.
+    """
+    try:
+        return model.model_validate(data)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{where}: {_first_mistake(model, error)}") from None
+
+
+def _first_mistake(model: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
+    mistakes = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    first = mistakes[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{path}'{nearest(str(first['loc'][-1]), _keys_at(model, first['loc'][:-1]))}"
+    if first["type"] == "missing":
+        return f"'{path}' is missing; give it a value"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:] if message[:1].isalpha() else message
+    if not path:
+        return message
+    value = json.dumps(first["input"], default=str)
+    return f"{path}: {message} (given: {value if len(value) <= 80 else value[:77] + '...'})"
+
+
+def _keys_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are valid at a location, followed through nested models, lists and unions."""
+    models = [model]
+    for part in location:
+        following = [sub for m in models if (f := m.model_fields.get(str(part))) for sub in _models_in(f.annotation)]
+        models = following or [m for m in models if isinstance(part, int) or part not in m.model_fields]
+        tagged = [m for m in models if part in {_tag(m), m.__name__}]
+        models = tagged or models
+    return sorted({key for m in models for key in m.model_fields})
+
+
+def _tag(model: type[pydantic.BaseModel]) -> object:
+    """The discriminator value of a member of a union (`kind` or `family`), if it has one."""
+    for name in ("kind", "family", "source"):
+        if name in model.model_fields:
+            return model.model_fields[name].default
+    return None
+
+
+def _models_in(annotation: Any) -> list[type[pydantic.BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return [annotation]
+    return [model for argument in getattr(annotation, "__args__", ()) for model in _models_in(argument)]

@@ -1,0 +1,95 @@
+"""Resources: how a study is computed. Nothing here changes a result, so nothing here is fingerprinted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+import yaml
+
+from syn_ray.core.config import validate
+from syn_ray.core.errors import UserError
+
+
+class _Resources(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class PoolResources(_Resources):
+    """A pool of Ray Data actors, each holding one model."""
+
+    max_actors: pydantic.PositiveInt | Literal["auto"] = "auto"
+    """`auto`: as many as the cluster has room for when the stage starts."""
+    cpus_per_actor: pydantic.PositiveFloat = 1.0
+    gpus_per_actor: pydantic.NonNegativeFloat | Literal["auto"] = "auto"
+    """`auto`: 1 where the cluster has GPUs (or can add nodes with them), else 0."""
+    label_selector: dict[str, str] | None = None
+    """Ray node labels the actors are placed by, e.g. {"syn/market": "spot"}."""
+    batch_size: pydantic.PositiveInt | Literal["auto"] = "auto"
+    """Images in one forward pass. A source keeps the batch size it was started with."""
+
+    def gpus(self, cluster: Mapping[str, float]) -> float:
+        """GPUs of one actor, on a cluster with these resources (`ray.cluster_resources()`)."""
+        if self.gpus_per_actor != "auto":
+            return self.gpus_per_actor
+        return 1.0 if cluster.get("GPU", 0) >= 1 else 0.0
+
+    def actors(self, cluster: Mapping[str, float], gpus: float, rows: int) -> int:
+        """The most actors that a pool with this many rows to do may have."""
+        if self.max_actors != "auto":
+            return min(self.max_actors, rows)
+        room = cluster.get("GPU", 0) / gpus if gpus else cluster.get("CPU", 1) / self.cpus_per_actor
+        return max(1, min(int(room), rows))
+
+
+class GenerateResources(PoolResources):
+    shard_size: pydantic.PositiveInt | Literal["auto"] = "auto"
+    """Images in one shard, the unit of work. `auto`: the smallest dataset size, at most 1024. A source keeps its own."""
+    check_bytes: pydantic.NonNegativeInt = 4 * 2**30
+    """A rerun compares the sha256 of every shard of a source up to this many bytes; beyond it, names and sizes."""
+
+
+class TrainResources(_Resources):
+    num_workers: pydantic.PositiveInt = 1
+    use_gpu: bool | Literal["auto"] = "auto"
+    cpus_per_worker: pydantic.PositiveFloat = 1.0
+    loader_workers: pydantic.NonNegativeInt = 0
+    """Processes that decode images for each training worker; 0 decodes in the worker itself."""
+    decoded_cache_bytes: pydantic.NonNegativeInt = 512 * 2**20
+    """Decoded images are kept in memory when all of them fit."""
+    checkpoint_seconds: pydantic.PositiveFloat = 60.0
+    """At most this much training is lost to a crash."""
+    max_failures: pydantic.NonNegativeInt = 3
+    label_selector: dict[str, str] | None = None
+
+    def on_gpu(self, cluster: Mapping[str, float]) -> bool:
+        """Whether workers train on GPUs, on a cluster with these resources."""
+        return self.use_gpu if self.use_gpu != "auto" else cluster.get("GPU", 0) >= 1
+
+
+class Resources(_Resources):
+    """How a study is computed; the file given by `--resources`."""
+
+    generate: GenerateResources = GenerateResources()
+    score: PoolResources = PoolResources()
+    train: TrainResources = TrainResources()
+    evaluate: PoolResources = PoolResources()
+    max_concurrent_trials: pydantic.PositiveInt | Literal["auto"] = "auto"
+    """Curves worked on at a time. `auto`: as many as training workers fit the cluster."""
+    num_cpus: pydantic.PositiveInt | None = None
+    """Logical CPUs of a Ray that is started for this run; ignored on an existing cluster."""
+
+
+def load_resources(path: Path | None) -> Resources:
+    """Reads a resources file; without one, everything is `auto`."""
+    if path is None:
+        return Resources()
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"resources file '{path}' cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"resources file '{path}' is not YAML: {str(error).splitlines()[0]}") from None
+    return validate(Resources, data or {}, str(path))

@@ -1,0 +1,143 @@
+"""Ray Data over an actor pool: each row is a trained run, judged on every evaluation set it has not been judged on."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import timm
+import torch
+from ray.data import ActorPoolStrategy
+
+from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
+from syn_ray.core.errors import MissingResultError, SynRayError, root_cause
+from syn_ray.core.resources import PoolResources
+from syn_ray.core.storage import Storage
+from syn_ray.evaluate.classify import Predictions, metrics, per_class, predict
+from syn_ray.evaluate.evaluation import PREDICTIONS, Evaluation
+from syn_ray.shards.decode import decode_images
+from syn_ray.shards.reader import open_source, read_samples
+
+BATCH_SIZE = 256
+
+
+def evaluate_runs(evaluations: Sequence[Evaluation], resources: PoolResources) -> list[Artifact]:
+    """Makes those of the evaluations that are missing.
+
+    Returns:
+        Their artifacts in order; `result` has loss (nats), top1, top5 and per_class. Beside each lies `predictions.parquet` with
+        loss, label, rank_of_label and predicted of every image.
+    """
+    missing = [e for e in evaluations if read_artifact(e.directory, e.fingerprint) is None]
+    by_model: dict[str, list[Evaluation]] = {}
+    for evaluation in missing:
+        by_model.setdefault(evaluation.run_fingerprint, []).append(evaluation)
+    if by_model:
+        _run(list(by_model.values()), resources)
+    return [_finished(evaluation) for evaluation in evaluations]
+
+
+def _run(work: list[list[Evaluation]], resources: PoolResources) -> None:
+    cluster = ray.cluster_resources()
+    gpus = resources.gpus(cluster)
+    most = resources.actors(cluster, gpus, len(work))
+    rows = ray.data.from_items([{"work": n} for n in range(len(work))], override_num_blocks=len(work)).map_batches(
+        _Judge,
+        fn_constructor_kwargs={
+            "work": work,
+            "batch_size": BATCH_SIZE if resources.batch_size == "auto" else resources.batch_size,
+        },
+        batch_size=1,
+        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
+        num_cpus=resources.cpus_per_actor,
+        num_gpus=gpus or None,
+        label_selector=resources.label_selector,
+    )
+    try:
+        rows.take_all()
+    except ray.exceptions.RayError as error:
+        raise root_cause(error, SynRayError, "evaluating failed") from error
+
+
+class _Judge:
+    """An actor: keeps the decoded evaluation sets, loads one trained model a call."""
+
+    def __init__(self, work: list[list[Evaluation]], batch_size: int) -> None:
+        self._work = work
+        self._batch_size = batch_size
+        self._sets: dict[str, tuple[torch.Tensor, np.ndarray[Any, Any]]] = {}
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        evaluations = self._work[int(batch["work"][0])]
+        model = _load_model(evaluations[0].model)
+        for evaluation in evaluations:
+            started = time.monotonic()
+            images, labels = self._set(evaluation)
+            (predictions,) = predict(
+                model,
+                images,
+                labels,
+                mean=evaluation.mean,
+                std=evaluation.std,
+                device=self._device,
+                batch_size=self._batch_size,
+            )
+            _write(evaluation, predictions, time.monotonic() - started)
+        return {"done": [len(evaluations)]}
+
+    def _set(self, evaluation: Evaluation) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
+        key = f"{evaluation.eval_fingerprint}-{evaluation.image_px}-{evaluation.resize_px}"
+        if key not in self._sets:
+            manifest = open_source(evaluation.images)
+            table = read_samples(evaluation.images, manifest, manifest.rows, ["image", "label"])
+            images = decode_images(table, evaluation.image_px, evaluation.resize_px)
+            self._sets[key] = images, table["label"].to_numpy()
+        return self._sets[key]
+
+
+def _load_model(directory: Storage) -> torch.nn.Module:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("config.json", "model.safetensors"):
+            (Path(folder) / name).write_bytes(directory.read_bytes(name))
+        model: torch.nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    return model
+
+
+def _write(evaluation: Evaluation, predictions: Predictions, seconds: float) -> None:
+    buffer = io.BytesIO()
+    table = pa.table({name: getattr(predictions, name) for name in ("loss", "label", "rank_of_label", "predicted")})
+    pq.write_table(table, buffer, compression="zstd")
+    evaluation.directory.write_bytes(PREDICTIONS, buffer.getvalue())
+    write_artifact(
+        evaluation.directory,
+        kind="evaluation",
+        name=f"{evaluation.run} on {evaluation.eval_set}",
+        fingerprint=evaluation.fingerprint,
+        config={"eval_set": evaluation.eval_set, "image_px": evaluation.image_px, "resize_px": evaluation.resize_px},
+        parents={evaluation.run: evaluation.run_fingerprint, evaluation.eval_set: evaluation.eval_fingerprint},
+        seconds=seconds,
+        result=metrics(predictions) | {"images": len(predictions), "per_class": _per_class(predictions)},
+    )
+
+
+def _per_class(predictions: Predictions) -> dict[str, list[float]]:
+    """The metrics of each class that occurs, as columns."""
+    names = [str(index) for index in range(int(predictions.label.max()) + 1)]
+    columns = per_class(predictions, names).drop(columns="class_name").to_dict("list")
+    return {str(name): [float(value) for value in values] for name, values in columns.items()}
+
+
+def _finished(evaluation: Evaluation) -> Artifact:
+    artifact = read_artifact(evaluation.directory, evaluation.fingerprint)
+    if artifact is None:
+        raise MissingResultError(f"run '{evaluation.run}' has no result on '{evaluation.eval_set}'; run evaluate again")
+    return artifact

@@ -1,0 +1,65 @@
+"""Two curves on the same test images: what the images do to both cancels out of the difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from syn_ray.core.errors import UserError
+from syn_ray.fit.intervals import BootstrappedLaw, Quantity, ends
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two curves, `a` less `b`.
+
+    Args:
+        quantity: What was compared. Losses are compared as ln loss: -0.05 says that a's loss is 5% lower.
+        difference: Between the two measured values.
+        low: Lower end of its interval.
+        high: Upper end of it.
+        resolved: Whether the interval leaves out zero.
+    """
+
+    quantity: Quantity
+    difference: float
+    low: float
+    high: float
+    resolved: bool
+
+
+def compare(
+    a: BootstrappedLaw, b: BootstrappedLaw, quantity: Quantity = "scaling_ability", dataset_size: float | None = None
+) -> Comparison:
+    """The difference of two curves, replicate by replicate.
+
+    Args:
+        a: One curve.
+        b: Another, on the same test images in the same order.
+        quantity: `scaling_ability`, `performance_fitted`, or `loss` at one trained size.
+        dataset_size: Of `loss`.
+
+    Raises:
+        UserError: The replicates of the two do not belong together.
+    """
+    if a.pairing != b.pairing:
+        raise UserError(
+            f"these curves cannot be compared in pairs: (images, rng_seed, replicates, confidence) are {a.pairing} and "
+            f"{b.pairing}; bootstrap both on the same test images with the same settings"
+        )
+    if quantity == "performance_fitted" and a.reference_size != b.reference_size:
+        raise UserError(
+            f"performance is stated at {a.reference_size:g} and at {b.reference_size:g}; give both one reference_size"
+        )
+    drawn = a.replicates(quantity, dataset_size) - b.replicates(quantity, dataset_size)
+    low, high = ends(drawn, a.confidence)
+    difference = _value(a, quantity, dataset_size) - _value(b, quantity, dataset_size)
+    return Comparison(quantity, difference, low, high, resolved=not low <= 0 <= high)
+
+
+def _value(law: BootstrappedLaw, quantity: Quantity, dataset_size: float | None) -> float:
+    if quantity == "loss":
+        assert dataset_size is not None  # `replicates` has refused it already
+        return float(np.log(law.losses[dataset_size]))
+    return law.scaling_ability if quantity == "scaling_ability" else law.performance_fitted

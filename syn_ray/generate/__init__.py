@@ -1,0 +1,1 @@
+"""Makes the images of a source, shard by shard, the same everywhere."""

@@ -1,0 +1,180 @@
+"""Ray Data over an actor pool: one row in for each missing shard, one manifest entry out.
+
+No pixels and no images pass through the object store. An actor that dies is replaced and its shard is rendered again
+under the same name with the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pydantic
+import ray
+from ray.data import ActorPoolStrategy
+
+from syn_ray.core.artifact import Artifact
+from syn_ray.core.errors import GenerationError, root_cause
+from syn_ray.core.resources import GenerateResources
+from syn_ray.core.storage import Storage
+from syn_ray.datasets.vocabulary import class_names
+from syn_ray.generate.config import GeneratorConfig, Source, SyntheticSource, directory_name
+from syn_ray.generate.protocol import ImageGenerator, load_generator
+from syn_ray.generate.render import RealRenderer, SyntheticRenderer, make_renderer
+from syn_ray.generate.work import AnySource, Job, Request, complete_job, open_job
+from syn_ray.shards.writer import write_shard
+
+CPU_BATCH_SIZE = 64
+LARGEST_GPU_BATCH = 256
+
+OnImages = Callable[[str, int], None]
+"""Called in the actors with a source's directory name and the number of images just made. Must pickle."""
+
+
+def make_images(
+    requests: Sequence[Request], images: Storage, resources: GenerateResources, on_images: OnImages | None = None
+) -> list[Artifact]:
+    """Makes what is missing of each source; what is there is kept.
+
+    Args:
+        requests: sources that may share one pool of actors: synthetic ones of one generator, or real ones.
+        images: the `images/` directory of the storage.
+        resources: how many actors, and with what.
+        on_images: progress.
+
+    Returns:
+        The sources' artifacts, in the order of the requests.
+
+    Raises:
+        UserError: a directory that belongs to another source, an edited artifact, a real source that is too small.
+        GenerationError: a generator that cannot start or keeps making unusable images.
+    """
+    started = time.monotonic()
+    generator = next((r.source.generator for r in requests if isinstance(r.source, SyntheticSource)), None)
+    batch_size = 1 if generator is None else _batch_size(generator, resources)
+    jobs = [open_job(request, images, resources, batch_size) for request in requests]
+    rows = [{"job": n, "first_index": index} for n, job in enumerate(jobs) for index in job.missing()]
+    if rows:
+        gpus = 0.0 if generator is None else resources.gpus(ray.cluster_resources())
+        for answer in _run(jobs, rows, gpus, resources, on_images):
+            jobs[answer["job"]].add(answer)
+    return [complete_job(job, time.monotonic() - started) for job in jobs]
+
+
+def _run(
+    jobs: list[Job], rows: list[dict[str, int]], gpus: float, resources: GenerateResources, on_images: OnImages | None
+) -> Iterator[dict[str, Any]]:
+    work = [
+        (job.source.model_dump_json(), job.directory.uri, job.manifest.batch_size, {i: job.rows(i) for i in job.missing()})
+        for job in jobs
+    ]
+    most = resources.actors(ray.cluster_resources(), gpus, len(rows))
+    shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        _ShardMaker,
+        fn_constructor_kwargs={"work": json.dumps(work), "on_images": on_images},
+        batch_size=1,
+        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=2),
+        num_cpus=resources.cpus_per_actor,
+        num_gpus=gpus or None,
+        label_selector=resources.label_selector,
+    )
+    try:
+        yield from shards.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise root_cause(error, GenerationError, "making images failed") from error
+
+
+class _ShardMaker:
+    """An actor: holds one generator, makes one shard a call and answers with its manifest entry."""
+
+    def __init__(self, work: str, on_images: OnImages | None) -> None:
+        self._work = json.loads(work)
+        self._on_images = on_images
+        self._generator: ImageGenerator | None = None
+        self._renderer = functools.lru_cache(maxsize=4)(self._make_renderer)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        number, first_index = int(batch["job"][0]), int(batch["first_index"][0])
+        _, uri, batch_size, rows = self._work[number]
+        source, renderer = self._renderer(number)
+        name = directory_name(source)
+
+        def on_images(count: int) -> None:
+            if self._on_images is not None:
+                self._on_images(name, count)
+
+        samples = renderer.render(first_index, rows[str(first_index)], batch_size, on_images)
+        provenance = {
+            "fingerprint": source.fingerprint,
+            "source": source.model_dump(mode="json"),
+            "batch_size": batch_size,
+        }
+        entry = write_shard(
+            Storage(uri),
+            samples,
+            provenance=provenance | renderer.provenance(),
+            class_names=class_names(source.classes),
+        )
+        return {"job": [number], "entry": [entry.model_dump_json()], "refused": [json.dumps(renderer.take_refusals())]}
+
+    def _make_renderer(self, number: int) -> tuple[AnySource, RealRenderer | SyntheticRenderer]:
+        source: AnySource = pydantic.TypeAdapter(Source).validate_json(self._work[number][0])
+        if isinstance(source, SyntheticSource) and self._generator is None:
+            self._generator = load_generator(source.generator)
+        return source, make_renderer(source, self._generator)
+
+
+def check_generator(config: GeneratorConfig, resources: GenerateResources) -> None:
+    """Loads a generator once on the resources of an actor, so that one that cannot start is an error and not a loop.
+
+    Ray restarts an actor whose start crashes for ever; a task is tried once.
+
+    Raises:
+        UserError: the model is not there.
+        GenerationError: the process died while loading it.
+    """
+    _once(_load, config, resources)
+
+
+def _batch_size(config: GeneratorConfig, resources: GenerateResources) -> int:
+    """As said; or fixed on a CPU; or the largest power of two that the GPU at hand takes."""
+    if resources.batch_size != "auto":
+        return resources.batch_size
+    if resources.gpus(ray.cluster_resources()) == 0:
+        return CPU_BATCH_SIZE
+    return int(_once(_largest_batch, config, resources))
+
+
+def _once(function: Callable[[str], Any], config: GeneratorConfig, resources: GenerateResources) -> Any:
+    task = ray.remote(function).options(
+        num_cpus=resources.cpus_per_actor,
+        num_gpus=resources.gpus(ray.cluster_resources()),
+        max_retries=0,
+        label_selector=resources.label_selector,
+    )
+    try:
+        return ray.get(task.remote(config.model_dump_json()))
+    except ray.exceptions.RayError as error:
+        raise root_cause(error, GenerationError, f"generator '{config.model_id}' cannot start") from error
+
+
+def _load(config: str) -> None:
+    load_generator(GeneratorConfig.model_validate_json(config))
+
+
+def _largest_batch(config: str) -> int:
+    import torch
+
+    generator = load_generator(GeneratorConfig.model_validate_json(config))
+    batch_size = 1
+    while batch_size < LARGEST_GPU_BATCH:
+        double = batch_size * 2
+        try:  # guided, because an unguided pass needs half the memory and a generator serves every guidance scale
+            generator.generate(["a photo"] * double, list(range(double)), 2.0)
+        except torch.cuda.OutOfMemoryError:
+            break
+        batch_size = double
+    return batch_size

@@ -1,0 +1,1 @@
+"""What the images of a source are like before anything is trained on them: recognizability and diversity."""

@@ -1,0 +1,102 @@
+"""Ray Data over an actor pool: each row is one shard of the scored samples, looked at by the classifier."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import ray
+from ray.data import ActorPoolStrategy
+
+from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
+from syn_ray.core.errors import SynRayError, root_cause
+from syn_ray.core.resources import PoolResources
+from syn_ray.score.diversity import diversity_per_class
+from syn_ray.score.features import ScoringClassifier
+from syn_ray.score.recognizability import f1_per_class
+from syn_ray.score.scoring import Scoring
+from syn_ray.shards.manifest import ShardEntry
+from syn_ray.shards.reader import open_source, read_shard
+
+BATCH_SIZE = 64
+
+
+def score_images(scoring: Scoring, resources: PoolResources) -> Artifact:
+    """Scores a source once; a source already scored is left alone.
+
+    Returns:
+        The artifact; its `result` has `recognizability`, `diversity`, both per class, and the number of images.
+
+    Raises:
+        UserError: the source holds too few samples, or the classifier is not there.
+    """
+    done = read_artifact(scoring.directory, scoring.fingerprint)
+    if done is not None:
+        return done
+    started = time.monotonic()
+    seen = _look(scoring, resources)
+    labels = np.array([row["label"] for row in seen])
+    f1 = f1_per_class(labels, np.array([row["predicted"] for row in seen]), scoring.num_classes)
+    spread = diversity_per_class(np.array([row["features"] for row in seen]), labels, scoring.num_classes)
+    return write_artifact(
+        scoring.directory,
+        kind="scores",
+        name=scoring.source,
+        fingerprint=scoring.fingerprint,
+        config=scoring.identity,
+        parents={scoring.source: scoring.source_fingerprint},
+        seconds=time.monotonic() - started,
+        result={
+            "images": len(seen),
+            "recognizability": float(f1.mean()),
+            "diversity": float(spread.mean()),
+            "recognizability_per_class": f1.tolist(),
+            "diversity_per_class": spread.tolist(),
+        },
+    )
+
+
+def _look(scoring: Scoring, resources: PoolResources) -> list[dict[str, Any]]:
+    """One row for each scored sample, in order."""
+    shards = [{"shard": shard.model_dump_json()} for shard in open_source(scoring.images).prefix(scoring.samples)]
+    cluster = ray.cluster_resources()
+    gpus = resources.gpus(cluster)
+    most = resources.actors(cluster, gpus, len(shards))
+    batch_size = BATCH_SIZE if resources.batch_size == "auto" else resources.batch_size
+    rows = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
+        _Looker,
+        fn_constructor_kwargs={"scoring": scoring, "batch_size": batch_size},
+        batch_size=1,
+        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
+        num_cpus=resources.cpus_per_actor,
+        num_gpus=gpus or None,
+        label_selector=resources.label_selector,
+    )
+    try:
+        return sorted(rows.take_all(), key=lambda row: int(row["sample_index"]))
+    except ray.exceptions.RayError as error:
+        raise root_cause(error, SynRayError, f"scoring '{scoring.source}' failed") from error
+
+
+class _Looker:
+    """An actor: holds the classifier, looks at the scored samples of a shard."""
+
+    def __init__(self, scoring: Scoring, batch_size: int) -> None:
+        self._scoring = scoring
+        self._classifier = ScoringClassifier(scoring.config)
+        self._batch_size = batch_size
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        shard = ShardEntry.model_validate_json(str(batch["shard"][0]))
+        table = read_shard(self._scoring.images, shard, ["sample_index", "image", "label"])
+        table = table.slice(0, min(shard.rows, self._scoring.samples - shard.first_index))
+        files = [image["bytes"] for image in table["image"].to_pylist()]
+        starts = range(0, len(files), self._batch_size)
+        looks = [self._classifier.look(files[start : start + self._batch_size]) for start in starts]
+        return {
+            "sample_index": table["sample_index"].to_numpy(),
+            "label": table["label"].to_numpy(),
+            "predicted": np.concatenate([predicted for predicted, _ in looks]),
+            "features": list(np.concatenate([features for _, features in looks])),
+        }

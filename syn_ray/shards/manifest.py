@@ -1,0 +1,157 @@
+"""The list of a source's shards, `manifest.json`, with what was fixed when the source was started.
+
+Shards are written first and listed after. A shard on disk that is not listed is whole (it appears only when whole), so
+a restarted run reads it through once and lists it instead of making it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pydantic
+
+from syn_ray.core.errors import UserError
+from syn_ray.core.storage import Storage
+from syn_ray.shards.schema import PROVENANCE_KEY, SCHEMA
+
+MANIFEST = "manifest.json"
+
+
+class ShardEntry(pydantic.BaseModel):
+    """One listed shard: the samples `first_index` to `first_index + rows - 1`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    first_index: int
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(pydantic.BaseModel):
+    """A source's shards in order. `shard_size` and `batch_size` are kept when the source is resumed or grown."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fingerprint: str
+    shard_size: int
+    batch_size: int
+    shards: tuple[ShardEntry, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(shard.size_bytes for shard in self.shards)
+
+    def with_shards(self, entries: list[ShardEntry]) -> Manifest:
+        """A manifest that lists `entries` too; an entry for the same samples replaces the old one."""
+        by_index = {shard.first_index: shard for shard in [*self.shards, *entries]}
+        return self.model_copy(update={"shards": tuple(by_index[index] for index in sorted(by_index))})
+
+    def without(self, names: set[str]) -> Manifest:
+        return self.model_copy(update={"shards": tuple(s for s in self.shards if s.name not in names)})
+
+    def wanted(self, dataset_size: int) -> list[int]:
+        """First indices of the shards that hold the first `dataset_size` samples."""
+        return list(range(0, dataset_size, self.shard_size))
+
+    def missing(self, dataset_size: int) -> list[int]:
+        """First indices of the shards still to be made for `dataset_size` samples."""
+        listed = {shard.first_index for shard in self.shards}
+        return [index for index in self.wanted(dataset_size) if index not in listed]
+
+    def prefix(self, dataset_size: int) -> list[ShardEntry]:
+        """The shards of the first `dataset_size` samples, in order.
+
+        Raises:
+            UserError: one of them is not listed.
+        """
+        missing = self.missing(dataset_size)
+        covered = sum(shard.rows for shard in self.shards if shard.first_index < dataset_size)
+        if missing or covered < dataset_size:
+            absent = shard_name(missing[0]) if missing else "the rest"
+            raise UserError(
+                f"source '{self.name}' lists {covered} of the first {dataset_size} samples, {absent} is missing; "
+                "run generate again"
+            )
+        return [shard for shard in self.shards if shard.first_index < dataset_size]
+
+
+def shard_name(first_index: int) -> str:
+    """The file name that a range of samples always gets."""
+    return f"shard-{first_index:08d}.parquet"
+
+
+def write_manifest(directory: Storage, manifest: Manifest) -> None:
+    directory.write_bytes(MANIFEST, json.dumps(manifest.model_dump(mode="json"), indent=1).encode())
+
+
+def read_manifest(directory: Storage, fingerprint: str | None = None) -> Manifest | None:
+    """The manifest of a source directory; None where the source was never started.
+
+    Raises:
+        UserError: it cannot be read, or belongs to another source than `fingerprint`.
+    """
+    if not directory.exists(MANIFEST):
+        return None
+    where = f"{directory.display}/{MANIFEST}"
+    try:
+        manifest = Manifest.model_validate_json(directory.read_bytes(MANIFEST))
+    except pydantic.ValidationError:
+        raise UserError(f"{where}: not a manifest; delete it and run generate again (whole shards are kept)") from None
+    if fingerprint is not None and manifest.fingerprint != fingerprint:
+        raise UserError(
+            f"{where}: it belongs to source {manifest.fingerprint[:8]}, this directory to {fingerprint[:8]}; "
+            "move it away and run generate again"
+        )
+    return manifest
+
+
+def adopt_unlisted(directory: Storage, manifest: Manifest, damaged: set[str]) -> Manifest:
+    """Lists the whole shards on disk that a killed run wrote and did not list.
+
+    Those that are not of this source are left out, and so are the names in `damaged`, which are known or were listed.
+    """
+    listed = {shard.name for shard in manifest.shards} | damaged
+    unlisted = [name for name in directory.files() if name.startswith("shard-") and name not in listed]
+    entries = [_examine(directory, name, manifest.fingerprint) for name in unlisted]
+    return manifest.with_shards([entry for entry in entries if entry is not None])
+
+
+def drop_damaged(directory: Storage, manifest: Manifest, check_bytes: int) -> Manifest:
+    """A manifest without the shards that are gone or changed: the next run makes those again.
+
+    The sha256 of each shard is compared where the source has at most `check_bytes` bytes, otherwise names and sizes.
+    """
+    deep = manifest.size_bytes <= check_bytes
+    return manifest.without({shard.name for shard in manifest.shards if not _intact(directory, shard, deep)})
+
+
+def _intact(directory: Storage, shard: ShardEntry, deep: bool) -> bool:
+    if directory.size_bytes(shard.name) != shard.size_bytes:
+        return False
+    return not deep or hashlib.sha256(directory.read_bytes(shard.name)).hexdigest() == shard.sha256
+
+
+def _examine(directory: Storage, name: str, fingerprint: str) -> ShardEntry | None:
+    data = directory.read_bytes(name)
+    try:
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        provenance = json.loads(table.schema.metadata[PROVENANCE_KEY])
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError):
+        return None
+    if provenance["fingerprint"] != fingerprint or table.schema.names != SCHEMA.names:
+        return None
+    first_index = table["sample_index"][0].as_py()
+    if shard_name(first_index) != name:
+        return None
+    digest = hashlib.sha256(data).hexdigest()
+    return ShardEntry(name=name, first_index=first_index, rows=table.num_rows, size_bytes=len(data), sha256=digest)

@@ -1,0 +1,197 @@
+"""A study file: which curves, at which dataset sizes, judged on what. Read, checked, and expanded to explicit cells."""
+
+from __future__ import annotations
+
+import importlib.resources
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+
+from syn_ray.core.config import Config, validate
+from syn_ray.core.errors import UserError, nearest
+from syn_ray.datasets.config import RealImages
+from syn_ray.datasets.vocabulary import Classes, class_names
+from syn_ray.generate.config import EvaluationSource, GeneratorConfig, ImageFormat, RealSource, SyntheticSource
+from syn_ray.prompts.config import PROMPT_SETS, CaptionPrompts, PromptConfig, TemplatePrompts
+from syn_ray.score.config import ScoreConfig
+from syn_ray.train.config import ClassifyConfig
+
+OneOrMany = Annotated[tuple[Any, ...], pydantic.BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))]
+
+
+class RealCurve(Config):
+    """Training on real images."""
+
+    source: Literal["real"] = "real"
+
+
+class SyntheticCurves(Config):
+    """Training on generated images; a list makes one curve of each of its values, several lists one of each pair."""
+
+    source: Literal["synthetic"] = "synthetic"
+    generator: OneOrMany
+    prompts: OneOrMany
+    guidance_scale: OneOrMany
+
+
+Curves = Annotated[RealCurve | SyntheticCurves, pydantic.Field(discriminator="source")]
+
+
+class Curve(Config):
+    """One cell of the grid: a source trained on at every dataset size."""
+
+    name: str
+    source: Annotated[RealSource | SyntheticSource, pydantic.Field(discriminator="kind")]
+    generator: str | None = None
+    """The study's name for the generator."""
+
+
+class StudyConfig(Config):
+    """What a study computes."""
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    question: str
+    seed: int = 0
+    """Of the samples' noise and of the real images' order."""
+    classes: Classes
+    image: ImageFormat = ImageFormat()
+    real: RealImages
+    """The real training images; their captions make the prompt set `captions`."""
+    evaluation_sets: dict[str, RealImages]
+    """By the name they have in results; the first is the main one."""
+    generators: dict[str, GeneratorConfig] = {}
+    curves: tuple[Curves, ...]
+    dataset_sizes: tuple[pydantic.PositiveInt, ...]
+    seeds: tuple[pydantic.NonNegativeInt, ...] = (0,)
+    """Training seeds: every point is trained once with each."""
+    reference_size: pydantic.PositiveInt
+    """D at which performance is read off; the paper's is 1.3M."""
+    fit_window: tuple[pydantic.PositiveInt, pydantic.PositiveInt]
+    score: ScoreConfig = ScoreConfig()
+    train: ClassifyConfig = ClassifyConfig()
+    notes: tuple[str, ...] = ()
+    """Said in the report: how the recipe was found, what stands in for what."""
+
+    @pydantic.field_validator("dataset_sizes")
+    @classmethod
+    def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if not sizes or list(sizes) != sorted(set(sizes)):
+            raise ValueError("dataset sizes must rise, each given once")
+        return sizes
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> StudyConfig:
+        class_names(self.classes)
+        if not self.evaluation_sets:
+            raise ValueError("evaluation_sets: name at least one")
+        if not self.curves:
+            raise ValueError("curves: name at least one")
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise ValueError("seeds: give each once")
+        if self.fit_window[0] >= self.fit_window[1]:
+            raise ValueError(f"fit_window {list(self.fit_window)} is empty; give [smallest D, largest D]")
+        names = [curve.name for curve in self.cells()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"curves: '{twice[0]}' is there twice; give each curve once")
+        return self
+
+    def cells(self) -> list[Curve]:
+        """Every curve, by name and with its source."""
+        return [curve for entry in self.curves for curve in self._expand(entry)]
+
+    def evaluation_sources(self) -> dict[str, EvaluationSource]:
+        """The evaluation sets as sources."""
+        return {
+            name: EvaluationSource(images=images, classes=self.classes, image=self.image)
+            for name, images in self.evaluation_sets.items()
+        }
+
+    def _expand(self, entry: RealCurve | SyntheticCurves) -> list[Curve]:
+        if isinstance(entry, RealCurve):
+            source = RealSource(images=self.real, classes=self.classes, study_seed=self.seed, image=self.image)
+            return [Curve(name="real", source=source)]
+        return [
+            self._synthetic(str(generator), str(prompts), scale)
+            for generator, prompts, scale in itertools.product(entry.generator, entry.prompts, entry.guidance_scale)
+        ]
+
+    def _synthetic(self, generator: str, prompts: str, guidance_scale: Any) -> Curve:
+        if generator not in self.generators:
+            raise ValueError(f"curves: there is no generator '{generator}'{nearest(generator, self.generators)}")
+        if prompts not in PROMPT_SETS:
+            raise ValueError(f"curves: there is no prompt set '{prompts}'{nearest(prompts, PROMPT_SETS)}")
+        if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float):
+            raise ValueError(f"curves: guidance_scale '{guidance_scale}' is not a number")
+        source = SyntheticSource(
+            generator=self.generators[generator],
+            guidance_scale=float(guidance_scale),
+            prompts=self._prompts(prompts),
+            classes=self.classes,
+            study_seed=self.seed,
+            image=self.image,
+        )
+        return Curve(name=f"{generator}-{prompts}-g{guidance_scale:g}", source=source, generator=generator)
+
+    def _prompts(self, kind: str) -> PromptConfig:
+        if kind == "captions":
+            return CaptionPrompts(images=self.real)
+        return TemplatePrompts.model_validate({"kind": kind})
+
+
+def built_in_studies() -> dict[str, Path]:
+    """The studies that come with the package, by name."""
+    folder = Path(str(importlib.resources.files("syn_ray") / "studies"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_study(study: str, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Reads a built-in study or a study file.
+
+    Args:
+        study: a built-in name, or a path that ends in .yaml or .yml.
+        overrides: `a.b=c`, as `--set` takes them; the value is read as YAML.
+
+    Raises:
+        UserError: no such study, or something wrong in it; one line with the place and the nearest valid name.
+    """
+    studies = built_in_studies()
+    path = studies.get(study)
+    if path is None:
+        if not study.endswith((".yaml", ".yml")):
+            raise UserError(f"there is no study '{study}'{nearest(study, studies)} Or give a path that ends in .yaml.")
+        path = Path(study)
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"study file '{path}' cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"study file '{path}' is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"study file '{path}' holds no settings; start from `syn-ray studies --print quickstart`")
+    for override in overrides:
+        _override(data, override)
+    return validate(StudyConfig, {"name": path.stem} | data, study)
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: give it as a.b=value")
+    *parents, last = key.split(".")
+    place: Any = data
+    for part in parents:
+        place = place[_position(place, part, key)] if isinstance(place, list) else place.setdefault(part, {})
+        if not isinstance(place, dict | list):
+            raise UserError(f"--set {override}: '{part}' holds a value, nothing stands below it")
+    place[_position(place, last, key) if isinstance(place, list) else last] = yaml.safe_load(text)
+
+
+def _position(items: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise UserError(f"--set {key}: '{part}' is no position in a list of {len(items)}")
+    return int(part)

@@ -1,0 +1,186 @@
+"""What a study consists of and where each part lies; what is done and what is missing follows from the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from syn_ray.core.artifact import read_artifact
+from syn_ray.core.errors import UserError
+from syn_ray.core.resources import GenerateResources
+from syn_ray.core.storage import Storage
+from syn_ray.datasets.vocabulary import class_names
+from syn_ray.evaluate.evaluation import Evaluation
+from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource, directory_name
+from syn_ray.generate.render import source_rows
+from syn_ray.score.scoring import Scoring
+from syn_ray.shards.manifest import drop_damaged, read_manifest
+from syn_ray.study.config import Curve, StudyConfig
+from syn_ray.train.run import Run
+from syn_ray.train.schedule import train_steps
+
+AnySource = SyntheticSource | RealSource | EvaluationSource
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study in a storage."""
+
+    config: StudyConfig
+    storage: Storage
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        return self.config.cells()
+
+    @cached_property
+    def evaluation_sources(self) -> dict[str, EvaluationSource]:
+        return self.config.evaluation_sources()
+
+    @cached_property
+    def class_names(self) -> Sequence[str]:
+        return class_names(self.config.classes)
+
+    @property
+    def images(self) -> Storage:
+        """Shared by all studies in the storage."""
+        return self.storage / "images"
+
+    @property
+    def root(self) -> Storage:
+        return self.storage / f"studies/{self.config.name}"
+
+    @property
+    def largest(self) -> int:
+        return self.config.dataset_sizes[-1]
+
+    @property
+    def images_needed(self) -> int:
+        """Samples of a source that training and scoring ask for."""
+        return max(self.largest, self.config.score.images_per_class * len(self.class_names))
+
+    def source_directory(self, source: AnySource) -> Storage:
+        return self.images / directory_name(source)
+
+    def scoring(self, curve: Curve) -> Scoring:
+        """The scores of a curve's source."""
+        return Scoring(
+            source=curve.source.name,
+            source_fingerprint=curve.source.fingerprint,
+            images=self.source_directory(curve.source),
+            num_classes=len(self.class_names),
+            config=self.config.score,
+            scores=self.root / "scores",
+        )
+
+    def runs(self, curve: Curve, sizes: Sequence[int] | None = None) -> list[Run]:
+        """The trainings of a curve, by size and then by seed."""
+        return [
+            Run(
+                curve=curve.name,
+                images=self.source_directory(curve.source),
+                source_fingerprint=curve.source.fingerprint,
+                dataset_size=size,
+                seed=seed,
+                num_classes=len(self.class_names),
+                config=self.config.train,
+                runs=self.root / "runs",
+            )
+            for size in (self.config.dataset_sizes if sizes is None else sizes)
+            for seed in self.config.seeds
+        ]
+
+    def evaluations(self, run: Run) -> list[Evaluation]:
+        """A run on every evaluation set."""
+        train = self.config.train
+        return [
+            Evaluation(
+                run=run.name,
+                run_fingerprint=run.fingerprint,
+                model=run.directory,
+                eval_set=name,
+                eval_fingerprint=source.fingerprint,
+                images=self.source_directory(source),
+                image_px=train.image_px,
+                resize_px=train.resize_px,
+                mean=train.mean,
+                std=train.std,
+                evaluations=self.root / "evaluations",
+            )
+            for name, source in self.evaluation_sources.items()
+        ]
+
+    def resolve_shard_size(self, resources: GenerateResources) -> GenerateResources:
+        """`auto` shards: of the smallest dataset size, at most 1024 images."""
+        if resources.shard_size != "auto":
+            return resources
+        return resources.model_copy(update={"shard_size": min(self.config.dataset_sizes[0], 1024)})
+
+    def check_sizes(self) -> None:
+        """Raises a UserError where a real source has fewer images than are asked of it."""
+        for curve in self.curves:
+            if isinstance(curve.source, RealSource):
+                total = source_rows(curve.source)
+                if total < self.largest:
+                    raise UserError(
+                        f"dataset_sizes: {self.largest} is beyond '{curve.source.name}', which has {total} class-balanced "
+                        f"images; give at most {total}"
+                    )
+
+
+@dataclass(frozen=True)
+class CurveStatus:
+    """How far a curve is."""
+
+    curve: Curve
+    images_done: int
+    images_needed: int
+    scored: bool
+    runs_done: int
+    runs: int
+    evaluations_done: int
+    evaluations: int
+    steps_missing: int
+
+    @property
+    def complete(self) -> bool:
+        done = (self.images_done, self.runs_done, self.evaluations_done)
+        return self.scored and done == (self.images_needed, self.runs, self.evaluations)
+
+
+def curve_status(plan: StudyPlan, curve: Curve) -> CurveStatus:
+    """Reads a curve's status from its files."""
+    manifest = read_manifest(plan.source_directory(curve.source), curve.source.fingerprint)
+    runs = plan.runs(curve)
+    missing = [run for run in runs if read_artifact(run.directory, run.fingerprint) is None]
+    done = [run for run in runs if run not in missing]
+    judged = [e for run in done for e in plan.evaluations(run) if read_artifact(e.directory, e.fingerprint) is not None]
+    scoring = plan.scoring(curve)
+    return CurveStatus(
+        curve=curve,
+        images_done=min(manifest.rows if manifest else 0, plan.images_needed),
+        images_needed=plan.images_needed,
+        scored=read_artifact(scoring.directory, scoring.fingerprint) is not None,
+        runs_done=len(done),
+        runs=len(runs),
+        evaluations_done=len(judged),
+        evaluations=len(runs) * len(plan.evaluation_sources),
+        steps_missing=sum(train_steps(plan.config.train.steps, run.dataset_size) for run in missing),
+    )
+
+
+def sources_intact(plan: StudyPlan, resources: GenerateResources) -> bool:
+    """Whether every source of a study, evaluation sets included, holds what is asked of it, undamaged."""
+    wanted: list[tuple[AnySource, int]] = [(curve.source, plan.images_needed) for curve in plan.curves]
+    wanted += [(source, source_rows(source)) for source in plan.evaluation_sources.values()]
+    return all(_intact(plan.source_directory(source), source, rows, resources) for source, rows in wanted)
+
+
+def _intact(directory: Storage, source: AnySource, rows: int, resources: GenerateResources) -> bool:
+    if read_artifact(directory, source.fingerprint) is None:
+        return False
+    manifest = read_manifest(directory, source.fingerprint)
+    if manifest is None or manifest.missing(rows):
+        return False
+    return drop_damaged(directory, manifest, resources.check_bytes) == manifest

@@ -1,0 +1,108 @@
+"""What a person sees while a study runs: bars in a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from syn_ray.study.coordinator import Snapshot
+from syn_ray.study.plan import StudyPlan, curve_status
+
+LOG_SECONDS = 20.0
+BAR_SECONDS = 1.0
+logger = logging.getLogger(__name__)
+
+
+class Watch:
+    """Turns snapshots into totals, rates and words."""
+
+    def __init__(self, plan: StudyPlan) -> None:
+        statuses = [curve_status(plan, curve) for curve in plan.curves]
+        sources = {s.curve.source.fingerprint: s.images_needed - s.images_done for s in statuses}
+        self.images = sum(sources.values())
+        self.steps = sum(status.steps_missing for status in statuses)
+        self._curves = {plan.source_directory(c.source).uri.rsplit("/", 1)[-1] for c in plan.curves}
+        self._started = time.monotonic()
+
+    def images_made(self, snapshot: Snapshot) -> int:
+        return sum(count for source, count in snapshot.images.items() if source in self._curves)
+
+    def steps_made(self, snapshot: Snapshot) -> int:
+        return sum(step for step, _, _ in snapshot.steps.values())
+
+    def words(self, snapshot: Snapshot) -> str:
+        """One line: images and rate, steps, and what each curve does."""
+        elapsed = time.monotonic() - self._started
+        images, steps = self.images_made(snapshot), self.steps_made(snapshot)
+        curves = ", ".join(f"{curve}: {what}" for curve, what in snapshot.doing.items() if what != "done")
+        done = sum(what == "done" for what in snapshot.doing.values())
+        return (
+            f"{elapsed:5.0f} s | images {images}/{self.images} | training steps {steps}/{self.steps} | "
+            f"{done} curves done | {curves or 'starting'}"
+        )
+
+
+@contextlib.contextmanager
+def shown(plan: StudyPlan, coordinator: Any, console: Console) -> Iterator[None]:
+    """Shows a study's progress until the block ends."""
+    watch = Watch(plan)
+    stop = threading.Event()
+    show = _show_bars if console.is_terminal else _log_lines
+    thread = threading.Thread(target=show, args=(watch, coordinator, stop, console), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+
+
+def _snapshot(coordinator: Any) -> Snapshot | None:
+    try:
+        snapshot: Snapshot = ray.get(coordinator.snapshot.remote(), timeout=10)
+    except ray.exceptions.RayError:
+        return None  # it is being restarted; the next look finds it
+    return snapshot
+
+
+def _log_lines(watch: Watch, coordinator: Any, stop: threading.Event, console: Console) -> None:
+    while not stop.wait(LOG_SECONDS):
+        snapshot = _snapshot(coordinator)
+        if snapshot is not None:
+            console.print(watch.words(snapshot), highlight=False, soft_wrap=True)
+
+
+def _show_bars(watch: Watch, coordinator: Any, stop: threading.Event, console: Console) -> None:
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=60) as bars:
+        images = bars.add_task("images", total=watch.images, rate="")
+        steps = bars.add_task("training", total=watch.steps, rate="")
+        curves = bars.add_task("", total=None, rate="")
+        while not stop.wait(BAR_SECONDS):
+            snapshot = _snapshot(coordinator)
+            if snapshot is None:
+                continue
+            bars.update(images, completed=watch.images_made(snapshot), rate=_rate(bars, images, "images/s"))
+            bars.update(steps, completed=watch.steps_made(snapshot), rate=_rate(bars, steps, "steps/s"))
+            doing = "  ".join(f"{curve}: {what}" for curve, what in snapshot.doing.items() if what != "done")
+            bars.update(curves, description=doing[: console.width - 40])
+
+
+def _rate(bars: Progress, task: Any, unit: str) -> str:
+    speed = bars.tasks[task].speed
+    return "" if speed is None else f"{speed:.0f} {unit}"

@@ -1,0 +1,109 @@
+"""From a study's files to its tables and its report."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from syn_ray.core.artifact import git_commit, package_versions, read_artifact
+from syn_ray.core.config import defaults_not_from_paper
+from syn_ray.core.storage import Storage
+from syn_ray.report.inputs import CurveSamples, ReportInput
+from syn_ray.shards.reader import open_source, read_samples
+from syn_ray.study.plan import StudyPlan, curve_status
+from syn_ray.study.results import collect, fit_laws, fits_table, write_table
+
+SAMPLES_PER_CLASS = 8
+EXAMPLE_PROMPTS = 4
+INTERVAL_METHOD = (
+    "95%: bootstrap over the test images (the same draw for all runs), with the training noise of the seeds added; "
+    "where a size has one seed, the scatter of the runs around the line stands for that noise"
+)
+
+
+def write_fits(plan: StudyPlan) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Writes `results.parquet`, `per_class.parquet` and `fits.parquet`; returns results and fits."""
+    results, per_class = collect(plan)
+    fits = fits_table(plan, fit_laws(plan))
+    write_table(plan.root, "results.parquet", results)
+    write_table(plan.root, "per_class.parquet", per_class)
+    write_table(plan.root, "fits.parquet", fits)
+    return results, fits
+
+
+def write_report(plan: StudyPlan, results: pd.DataFrame, fits: pd.DataFrame) -> Storage:
+    """Writes `report/index.html` and its figures; returns the report's directory."""
+    from syn_ray.report.page import build_report  # loads the drawing library
+
+    report = ReportInput(
+        study=plan.config.name,
+        question=plan.config.question,
+        results=results,
+        fits=fits,
+        interval_method=INTERVAL_METHOD,
+        reference_size=plan.config.reference_size,
+        eval_sets=tuple(plan.evaluation_sources),
+        samples=_samples(plan),
+        notes=_notes(plan),
+        provenance=_provenance(plan, results),
+        not_run=_not_run(plan),
+    )
+    directory = plan.root / "report"
+    with tempfile.TemporaryDirectory() as folder:
+        build_report(report, Path(folder))
+        for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+            directory.write_bytes(path.relative_to(folder).as_posix(), path.read_bytes())
+    return directory
+
+
+def _samples(plan: StudyPlan) -> list[CurveSamples]:
+    classes = plan.class_names[:10]
+    samples = []
+    for curve in plan.curves:
+        directory = plan.source_directory(curve.source)
+        wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed)
+        rows = read_samples(directory, open_source(directory), wanted, ["image", "label", "text"]).to_pylist()
+        images = [[row["image"]["bytes"] for row in rows if row["label"] == label] for label in range(len(classes))]
+        texts = [row["text"] for row in rows[:EXAMPLE_PROMPTS] if row["text"]] if curve.generator else []
+        samples.append(CurveSamples(curve.name, classes, [row[:SAMPLES_PER_CLASS] for row in images], texts))
+    return samples
+
+
+def _notes(plan: StudyPlan) -> list[str]:
+    stand_ins = [f"train.{line}" for line in defaults_not_from_paper(plan.config.train)]
+    stand_ins += [f"score.{line}" for line in defaults_not_from_paper(plan.config.score)]
+    for name, generator in plan.config.generators.items():
+        stand_ins += [f"generators.{name}.{line}" for line in defaults_not_from_paper(generator)]
+    notes = list(plan.config.notes)
+    if stand_ins:
+        notes.append(f"Defaults that stand in for values the paper does not give: {', '.join(stand_ins)}.")
+    return notes
+
+
+def _provenance(plan: StudyPlan, results: pd.DataFrame) -> dict[str, str]:
+    images = [read_artifact(plan.source_directory(curve.source)) for curve in plan.curves]
+    trained = results.dropna(subset=["run"]).drop_duplicates("run")["seconds"].sum()
+    facts = {
+        "written": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine of the driver": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}",
+        "images of the curves": f"{sum(a.result['rows'] for a in images if a):,}",
+        "seconds making them": f"{sum(a.seconds for a in images if a):.0f}",
+        "training runs": f"{results['run'].nunique()}",
+        "seconds training (sum over runs)": f"{trained:.0f}",
+        "git commit": git_commit() or "unknown",
+    }
+    return facts | package_versions() | {"python": platform.python_version()}
+
+
+def _not_run(plan: StudyPlan) -> list[str]:
+    statuses = [curve_status(plan, curve) for curve in plan.curves]
+    return [
+        f"{s.curve.name}: {s.runs_done} of {s.runs} trainings and {s.evaluations_done} of {s.evaluations} evaluations finished"
+        for s in statuses
+        if not s.complete
+    ]

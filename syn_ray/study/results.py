@@ -1,0 +1,179 @@
+"""The tidy tables of a study, from its artifacts: `results.parquet`, `per_class.parquet`, `fits.parquet`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from syn_ray.core.artifact import Artifact, read_artifact
+from syn_ray.core.errors import MissingResultError, UserError
+from syn_ray.core.storage import Storage
+from syn_ray.fit import BootstrappedLaw, bootstrap_law, fit_law
+from syn_ray.generate.config import SyntheticSource
+from syn_ray.study.config import Curve
+from syn_ray.study.plan import StudyPlan
+from syn_ray.train.run import Run
+
+RESULT_COLUMNS = (
+    "study curve source generator model_id guidance_scale native_guidance prompts objective model dataset_size seed "
+    "eval_set metric value samples_seen unique_images epochs train_steps seconds run"
+).split()
+PER_CLASS_COLUMNS = [*RESULT_COLUMNS, "class_index", "class_name"]
+FIT_COLUMNS = (
+    "curve eval_set form scaling_ability low high performance_fitted performance_measured r2 window_min window_max"
+).split()
+INTEGERS = ("dataset_size", "seed", "samples_seen", "unique_images", "train_steps", "class_index")
+METRICS = ("loss", "top1", "top5")
+SCORES = ("recognizability", "diversity")
+LEAST_SIZES = 3
+"""Dataset sizes that a law needs inside its window."""
+
+Row = dict[str, Any]
+
+
+def load_results(path: str | Path) -> pd.DataFrame:
+    """The results table of a study.
+
+    Args:
+        path: a study's directory (`.../studies/NAME`), its `results.parquet`, or any `pyarrow.fs` URI of either.
+
+    Raises:
+        UserError: there is no results table.
+    """
+    directory = Storage(str(path).removesuffix("results.parquet").rstrip("/"))
+    if not directory.exists("results.parquet"):
+        raise UserError(f"'{path}' holds no results.parquet; give the directory of a study that has run")
+    return read_table(directory, "results.parquet")
+
+
+def read_table(directory: Storage, name: str) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(directory.read_bytes(name)))
+
+
+def write_table(directory: Storage, name: str, table: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    directory.write_bytes(name, buffer.getvalue())
+
+
+def collect(plan: StudyPlan) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Results and per-class results of everything that is finished.
+
+    Raises:
+        MissingResultError: nothing is.
+    """
+    rows, class_rows = [], []
+    for curve in plan.curves:
+        for row, by_class in _curve_rows(plan, curve):
+            rows.append(row)
+            class_rows += [row | extra for extra in by_class]
+    if not rows:
+        raise MissingResultError(f"study '{plan.config.name}' has no results yet; run `syn-ray run` first")
+    return _frame(rows, RESULT_COLUMNS), _frame(class_rows, PER_CLASS_COLUMNS)
+
+
+def _frame(rows: list[Row], columns: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({name: "Int64" for name in INTEGERS if name in columns} | {"value": "float64"})
+
+
+def _curve_rows(plan: StudyPlan, curve: Curve) -> Iterator[tuple[Row, list[Row]]]:
+    """Each result row of a curve, with what differs in its per-class rows."""
+    about = describe(plan, curve)
+    scoring = plan.scoring(curve)
+    scores = read_artifact(scoring.directory, scoring.fingerprint)
+    if scores is not None:
+        for metric in SCORES:
+            row = about | {"dataset_size": scoring.samples, "eval_set": "images", "metric": metric}
+            values = list(enumerate(scores.result[f"{metric}_per_class"]))
+            yield row | {"value": scores.result[metric], "seconds": scores.seconds}, _by_class(plan, values)
+    for run in plan.runs(curve):
+        trained = read_artifact(run.directory, run.fingerprint)
+        if trained is not None:
+            yield from _run_rows(plan, run, trained, about)
+
+
+def _run_rows(plan: StudyPlan, run: Run, trained: Artifact, about: Row) -> Iterator[tuple[Row, list[Row]]]:
+    budget = {name: trained.result[name] for name in ("samples_seen", "unique_images", "epochs", "train_steps")}
+    of_run = about | budget | {"dataset_size": run.dataset_size, "seed": run.seed, "seconds": trained.seconds, "run": run.name}
+    for evaluation in plan.evaluations(run):
+        answer = read_artifact(evaluation.directory, evaluation.fingerprint)
+        if answer is None:
+            continue
+        classes = [int(index) for index in answer.result["per_class"]["class_index"]]
+        for metric in METRICS:
+            row = of_run | {"eval_set": evaluation.eval_set, "metric": metric, "value": answer.result[metric]}
+            yield row, _by_class(plan, list(zip(classes, answer.result["per_class"][metric], strict=True)))
+
+
+def _by_class(plan: StudyPlan, values: list[tuple[int, float]]) -> list[Row]:
+    return [{"class_index": i, "class_name": plan.class_names[i], "value": value} for i, value in values]
+
+
+def describe(plan: StudyPlan, curve: Curve) -> Row:
+    """The columns that say which curve a row belongs to; what does not apply is null."""
+    row: Row = dict.fromkeys(RESULT_COLUMNS)
+    row |= {"study": plan.config.name, "curve": curve.name, "source": curve.source.kind}
+    row |= {"objective": "classify", "model": plan.config.train.model}
+    if isinstance(curve.source, SyntheticSource):
+        source = curve.source
+        row |= {
+            "generator": curve.generator,
+            "model_id": source.generator.model_id,
+            "guidance_scale": source.guidance_scale,
+            "native_guidance": source.guidance_scale,  # the same convention in Stable Diffusion
+            "prompts": source.prompts.kind,
+        }
+    return row
+
+
+def fit_laws(plan: StudyPlan) -> dict[tuple[str, str], BootstrappedLaw]:
+    """The power law of each curve on each evaluation set, where enough sizes are finished; keys (curve, eval set)."""
+    laws = {}
+    for curve in plan.curves:
+        done = [run for run in plan.runs(curve) if read_artifact(run.directory, run.fingerprint) is not None]
+        for index, eval_set in enumerate(plan.evaluation_sources):
+            judged = [(run, plan.evaluations(run)[index]) for run in done]
+            judged = [(r, e) for r, e in judged if read_artifact(e.directory, e.fingerprint) is not None]
+            low, high = plan.config.fit_window
+            if len({run.dataset_size for run, _ in judged if low <= run.dataset_size <= high}) < LEAST_SIZES:
+                continue
+            laws[curve.name, eval_set] = bootstrap_law(
+                [run.dataset_size for run, _ in judged],
+                np.stack([evaluation.predictions()["loss"].to_numpy() for _, evaluation in judged]),
+                seeds=[run.seed for run, _ in judged],
+                window=plan.config.fit_window,
+                reference_size=plan.config.reference_size,
+            )
+    return laws
+
+
+def fits_table(plan: StudyPlan, laws: dict[tuple[str, str], BootstrappedLaw]) -> pd.DataFrame:
+    """The laws as `fits.parquet` holds them."""
+    rows = []
+    for (curve, eval_set), law in laws.items():
+        sizes = sorted(law.losses)
+        low, high = plan.config.fit_window
+        inside = [size for size in sizes if low <= size <= high]
+        measured = law.losses.get(float(plan.config.reference_size))
+        rows.append(
+            {
+                "curve": curve,
+                "eval_set": eval_set,
+                "form": "power",
+                "scaling_ability": law.scaling_ability,
+                "low": law.low,
+                "high": law.high,
+                "performance_fitted": law.performance_fitted,
+                "performance_measured": None if measured is None else -float(np.log(measured)),
+                "r2": fit_law(inside, [law.losses[size] for size in inside]).r2,
+                "window_min": law.window_min,
+                "window_max": law.window_max,
+            }
+        )
+    return pd.DataFrame(rows, columns=FIT_COLUMNS).astype({"performance_measured": "float64"})

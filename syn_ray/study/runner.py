@@ -1,0 +1,124 @@
+"""Runs a study, whole or one stage of it. What is finished is found in the files and not done again."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from rich.console import Console
+
+from syn_ray.core.errors import MissingResultError
+from syn_ray.core.resources import Resources
+from syn_ray.core.storage import Storage
+from syn_ray.study.config import StudyConfig, load_study
+from syn_ray.study.environment import set_environment
+from syn_ray.study.plan import StudyPlan, curve_status, sources_intact
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ray.tune import ResultGrid
+    from ray.tune.schedulers import TrialScheduler
+
+DEFAULT_STORAGE = "./syn_ray_results"
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyResult:
+    """A finished study."""
+
+    plan: StudyPlan
+
+    @functools.cached_property
+    def results(self) -> pd.DataFrame:
+        """One row for each measured number."""
+        from syn_ray.study.results import read_table
+
+        return read_table(self.plan.root, "results.parquet")
+
+    @functools.cached_property
+    def fits(self) -> pd.DataFrame:
+        """One row for each curve and evaluation set."""
+        from syn_ray.study.results import read_table
+
+        return read_table(self.plan.root, "fits.parquet")
+
+    @property
+    def report(self) -> str:
+        """The path of the report."""
+        return f"{(self.plan.root / 'report').display}/index.html"
+
+    @functools.cached_property
+    def result_grid(self) -> ResultGrid:
+        """Tune's own view of the newest grid: a trial is a curve, a reported result a dataset size.
+
+        Raises:
+            MissingResultError: no grid was run in this storage.
+        """
+        from ray.tune import ExperimentAnalysis, ResultGrid
+
+        grids = (self.plan.root / "tune").directories()
+        if not grids:
+            raise MissingResultError(f"study '{self.plan.config.name}' has no Tune grid in '{self.plan.storage.display}'")
+        return ResultGrid(ExperimentAnalysis((self.plan.root / "tune" / grids[-1]).display))
+
+
+def run_study(
+    study: str | StudyConfig,
+    storage: str | Path = DEFAULT_STORAGE,
+    *,
+    overrides: Sequence[str] = (),
+    resources: Resources | None = None,
+    scheduler: TrialScheduler | None = None,
+    console: Console | None = None,
+) -> StudyResult:
+    """Runs a study to its report; what is finished is kept.
+
+    Args:
+        study: a built-in name, a path to a YAML file, or a configuration.
+        storage: where results go: a local path or any `pyarrow.fs` URI.
+        overrides: `a.b=c` changes to the study, as `--set`.
+        resources: how it is computed.
+        scheduler: a Tune scheduler that may stop curves early (metric over `dataset_size`).
+        console: where progress is shown.
+
+    Raises:
+        UserError: the study, the storage or a directory in it is wrong.
+        SynRayError: a stage failed; run again to continue.
+    """
+    plan = open_study(study, storage, overrides)
+    resources = resources or Resources()
+    if not sources_intact(plan, resources.generate) or not all(curve_status(plan, curve).complete for curve in plan.curves):
+        set_environment()
+        from syn_ray.study.session import run_curves  # loads Ray and torch
+
+        run_curves(plan, resources, scheduler, console or Console())
+    publish(plan)
+    return StudyResult(plan)
+
+
+def publish(plan: StudyPlan) -> None:
+    """Writes tables and report from what is finished."""
+    from syn_ray.study.publish import write_fits, write_report  # loads scipy and the drawing library
+
+    results, fits = write_fits(plan)
+    write_report(plan, results, fits)
+
+
+def open_study(study: str | StudyConfig, storage: str | Path, overrides: Sequence[str] = ()) -> StudyPlan:
+    """A study in a storage that can be written, with its resolved file there."""
+    config = study if isinstance(study, StudyConfig) else load_study(study, overrides)
+    plan = StudyPlan(config, Storage(storage))
+    plan.check_sizes()
+    plan.storage.check_writable()
+    write_study_file(plan)
+    return plan
+
+
+def write_study_file(plan: StudyPlan) -> None:
+    """The study as it was understood, every default filled in."""
+    text = yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    plan.root.write_bytes("study.yaml", text.encode())

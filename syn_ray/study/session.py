@@ -1,0 +1,99 @@
+"""What of a study runs on Ray: the grid as a whole, or one stage for every curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ray
+from ray.tune.schedulers import TrialScheduler
+from rich.console import Console
+
+from syn_ray.core.errors import SynRayError, root_cause
+from syn_ray.core.resources import Resources
+from syn_ray.evaluate.stage import evaluate_runs
+from syn_ray.generate.config import SyntheticSource
+from syn_ray.generate.stage import check_generator, make_images
+from syn_ray.generate.work import Request
+from syn_ray.score.stage import score_images
+from syn_ray.study.cluster import connected
+from syn_ray.study.coordinator import start_coordinator
+from syn_ray.study.grid import run_grid
+from syn_ray.study.plan import StudyPlan
+from syn_ray.study.progress import shown
+from syn_ray.train.config import check_model
+from syn_ray.train.stage import train_runs
+
+
+def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler | None, console: Console) -> None:
+    """Runs the grid.
+
+    Raises:
+        SynRayError: a curve failed; the others have run as far as they could.
+    """
+    check_model(plan.config.train)
+    with connected(resources):
+        coordinator = start_coordinator(plan, resources)
+        with shown(plan, coordinator, console):
+            try:
+                ray.get(coordinator.prepare_evaluation.remote())
+                grid = run_grid(plan, resources, coordinator, scheduler)
+            except ray.exceptions.RayError as error:
+                raise root_cause(error, SynRayError, f"study '{plan.config.name}' failed") from error
+        if grid.errors:
+            raise root_cause(grid.errors[0], SynRayError, f"study '{plan.config.name}': a curve failed") from grid.errors[0]
+
+
+def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
+    """Makes the images of every curve, and the evaluation sets."""
+    generate = plan.resolve_shard_size(resources.generate)
+    for generator in {c.source.generator for c in plan.curves if isinstance(c.source, SyntheticSource)}:
+        check_generator(generator, generate)
+    requests = [[Request(curve.source, plan.images_needed)] for curve in plan.curves]
+    requests.append([Request(source) for source in plan.evaluation_sources.values()])
+    for request in requests:
+        for artifact in make_images(request, plan.images, generate):
+            console.print(f"{artifact.name}: {artifact.result['rows']} images", highlight=False)
+
+
+def score_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
+    """Scores every curve's source."""
+    for curve in plan.curves:
+        result = score_images(plan.scoring(curve), resources.score).result
+        console.print(
+            f"{curve.name}: recognizability {result['recognizability']:.3f}, diversity {result['diversity']:.3f}",
+            highlight=False,
+        )
+
+
+def train_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
+    """Trains every run of every curve."""
+    check_model(plan.config.train)
+    for curve in plan.curves:
+        for artifact in train_runs(plan.runs(curve), resources.train, plan.root / "train"):
+            console.print(f"{artifact.name}: training loss {artifact.result['train_loss']:.3f}", highlight=False)
+
+
+def evaluate_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
+    """Judges every finished run on every evaluation set."""
+    make_images([Request(s) for s in plan.evaluation_sources.values()], plan.images, resources.generate)
+    evaluations = [e for curve in plan.curves for run in plan.runs(curve) for e in plan.evaluations(run)]
+    for artifact in evaluate_runs(evaluations, resources.evaluate):
+        console.print(f"{artifact.name}: loss {artifact.result['loss']:.3f}, top-1 {artifact.result['top1']:.3f}", highlight=False)
+
+
+STAGES: dict[str, Callable[[StudyPlan, Resources, Console], None]] = {
+    "generate": generate_stage,
+    "score": score_stage,
+    "train": train_stage,
+    "evaluate": evaluate_stage,
+}
+
+
+def run_stage(name: str, plan: StudyPlan, resources: Resources, console: Console) -> None:
+    """Runs one stage for every curve of a study; what it needs must be there.
+
+    Raises:
+        UserError: an earlier stage has not run.
+    """
+    with connected(resources):
+        STAGES[name](plan, resources, console)

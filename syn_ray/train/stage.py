@@ -1,0 +1,171 @@
+"""Ray Train: one group of workers trains several runs of a source one after the other.
+
+The start of a group costs seconds, so the dataset sizes and seeds of a curve share one. What is finished is what has its
+artifact: a restarted group skips it, and continues the run in hand from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.train
+import ray.train.torch
+import torch.distributed as dist
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+
+from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
+from syn_ray.core.errors import MissingResultError, SynRayError, TrainingError, UserError, root_cause
+from syn_ray.core.resources import TrainResources
+from syn_ray.core.storage import Storage
+from syn_ray.shards.manifest import ShardEntry
+from syn_ray.shards.reader import open_source, read_shard
+from syn_ray.train.checkpoint import CheckpointFile, export_model
+from syn_ray.train.loop import Progress, train_classifier
+from syn_ray.train.run import Run
+
+OnProgress = Callable[[str, Progress], None]
+"""Called in the first worker with a run's name. Must pickle."""
+
+
+def train_runs(
+    runs: Sequence[Run], resources: TrainResources, state: Storage, on_progress: OnProgress | None = None
+) -> list[Artifact]:
+    """Trains those of the runs, all of one source, that are not finished.
+
+    Args:
+        runs: in the order in which they are to be trained.
+        resources: workers and what each holds.
+        state: where Ray Train keeps its own records.
+        on_progress: progress.
+
+    Returns:
+        The runs' artifacts in order; `result` has train_steps, samples_seen, epochs, unique_images and train_loss.
+
+    Raises:
+        UserError: the source lacks samples, or does not fit the object store.
+        TrainingError: a loss that is not finite, or workers that keep failing.
+    """
+    missing = [run for run in runs if read_artifact(run.directory, run.fingerprint) is None]
+    if missing:
+        samples = _load(missing[0].images, max(run.dataset_size for run in missing))
+        on_gpu = resources.on_gpu(ray.cluster_resources())
+        trainer = ray.train.torch.TorchTrainer(
+            _train_all,
+            train_loop_config={
+                "runs": missing,
+                "samples": samples.to_arrow_refs(),
+                "resources": resources,
+                "on_progress": on_progress,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=resources.num_workers,
+                use_gpu=on_gpu,
+                resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if on_gpu else {}),
+                label_selector=resources.label_selector,
+            ),
+            run_config=RunConfig(
+                name=f"{missing[0].name}-{time.time_ns():x}",
+                storage_path=state.display,
+                failure_config=FailureConfig(
+                    max_failures=resources.max_failures, controller_failure_limit=resources.max_failures
+                ),
+                logging_config=LoggingConfig(log_level="ERROR"),
+            ),
+        )
+        try:
+            mistake = trainer.fit().return_value
+        except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
+            raise root_cause(error, TrainingError, f"training '{missing[0].curve}' failed") from error
+        if mistake is not None:
+            raise mistake
+    return [_finished(run) for run in runs]
+
+
+def _load(images: Storage, dataset_size: int) -> ray.data.Dataset:
+    """The encoded images of the first samples, read by Ray Data and held in the object store."""
+    shards = open_source(images).prefix(dataset_size)
+    size_bytes = sum(shard.size_bytes for shard in shards)
+    room = ray.cluster_resources().get("object_store_memory", 0)
+    if size_bytes > room:
+        raise UserError(
+            f"{dataset_size} images of '{images.display}' take {size_bytes / 1e9:.1f} GB and the object store holds "
+            f"{room / 1e9:.1f} GB; give Ray more object_store_memory or save smaller images"
+        )
+    rows = [{"shard": shard.model_dump_json()} for shard in shards]
+
+    def read(batch: dict[str, Any]) -> pa.Table:
+        return read_shard(
+            images, ShardEntry.model_validate_json(str(batch["shard"][0])), ["sample_index", "image", "label"]
+        )
+
+    return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(read, batch_size=1).materialize()
+
+
+def _train_all(config: dict[str, Any]) -> SynRayError | None:
+    """Runs in every worker. A mistake that a retry would repeat is handed back instead of raised."""
+    blocks: list[pa.Table] = [block for block in ray.get(config["samples"]) if block.num_rows]
+    samples = pa.concat_tables(sorted(blocks, key=lambda block: block["sample_index"][0].as_py()))
+    for run in config["runs"]:
+        try:
+            _train_one(run, samples, config["resources"], config["on_progress"])
+        except SynRayError as mistake:
+            return mistake
+    return None
+
+
+def _train_one(run: Run, samples: pa.Table, resources: TrainResources, on_progress: OnProgress | None) -> None:
+    if read_artifact(run.directory, run.fingerprint) is not None:
+        return  # finished before the group was restarted
+    first = ray.train.get_context().get_world_rank() == 0
+    checkpoints = CheckpointFile(run.directory, run=run.source_fingerprint)
+
+    def report(progress: Progress) -> None:
+        if first and on_progress is not None:
+            on_progress(run.name, progress)
+
+    trained = train_classifier(
+        run.config,
+        samples,
+        num_classes=run.num_classes,
+        seed=run.seed,
+        checkpoints=checkpoints,
+        dataset_size=run.dataset_size,
+        device=ray.train.torch.get_device(),
+        on_progress=report,
+        checkpoint_seconds=resources.checkpoint_seconds,
+        loader_workers=resources.loader_workers,
+        cache_bytes=resources.decoded_cache_bytes,
+    )
+    if first:
+        export_model(trained.model, run.config, run.directory)
+        _write(run, trained.seconds, {name: getattr(trained, name) for name in RESULT})
+        checkpoints.delete()
+    if dist.is_initialized():
+        dist.barrier()  # nobody looks for the artifact of this run before it is there
+
+
+RESULT = ("dataset_size", "train_steps", "samples_seen", "epochs", "unique_images", "train_loss")
+
+
+def _write(run: Run, seconds: float, result: dict[str, Any]) -> None:
+    write_artifact(
+        run.directory,
+        kind="run",
+        name=run.name,
+        fingerprint=run.fingerprint,
+        config=run.identity,
+        parents={run.curve: run.source_fingerprint},
+        seconds=seconds,
+        result=result,
+    )
+
+
+def _finished(run: Run) -> Artifact:
+    artifact = read_artifact(run.directory, run.fingerprint)
+    if artifact is None:
+        raise MissingResultError(f"run '{run.name}' ended without its artifact; run again")
+    return artifact

@@ -1,0 +1,82 @@
+"""A small labelled source, and the smallest ViT that learns it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from syn_ray.core.storage import Storage
+from syn_ray.train.checkpoint import CheckpointFile
+from syn_ray.train.config import ClassifyConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SMALL: dict[str, Any] = {
+    "model": "vit_base_patch16_224",
+    "model_kwargs": {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
+    "image_px": 16,
+    "resize_px": 16,
+    "batch_size": 16,
+    "augment": {"crop": "shift", "shift_px": 1, "rand_augment_ops": 0, "mixup_alpha": 0.0},
+    "optimizer": {"learning_rate": 3e-3, "weight_decay": 0.05},
+    "steps": {"base_steps": 40, "reference_size": 40, "steps_per_doubling": 10},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so that sums are added in one order
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def make_config() -> Callable[..., ClassifyConfig]:
+    """A small configuration; nested settings are merged, others replaced."""
+
+    def make(**changes: Any) -> ClassifyConfig:
+        merged = SMALL | changes
+        for key in ("model_kwargs", "augment", "optimizer", "steps"):
+            merged[key] = SMALL[key] | changes.get(key, {})
+        return ClassifyConfig.model_validate(merged)
+
+    return make
+
+
+@pytest.fixture
+def make_source() -> Callable[..., pa.Table]:
+    """Images of noise around a colour of their class, as PNG, in chunks of 7 rows."""
+
+    def make(size: int = 40, num_classes: int = 4, px: int = 16) -> pa.Table:
+        colours = np.random.default_rng(0).integers(40, 215, (num_classes, 3))
+        rows = []
+        for index in range(size):
+            noise = np.random.default_rng([1, index]).integers(-40, 40, (px, px, 3))
+            buffer = io.BytesIO()
+            Image.fromarray((colours[index % num_classes] + noise).astype(np.uint8)).save(buffer, "png")
+            image = {"bytes": buffer.getvalue(), "path": f"{index}.png"}
+            rows.append({"sample_index": index, "image": image, "label": index % num_classes})
+        schema = pa.schema(
+            {
+                "sample_index": pa.int64(),
+                "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+                "label": pa.int32(),
+            }
+        )
+        parts = [pa.Table.from_pylist(rows[start : start + 7], schema) for start in range(0, size, 7)]
+        return pa.concat_tables(parts)
+
+    return make
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> CheckpointFile:
+    return CheckpointFile(Storage(tmp_path), "checkpoint.pt", run="source")

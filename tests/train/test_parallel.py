@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from syn_ray.train.loop import train_classifier
+
+
+@pytest.mark.slow
+def test_two_workers_train_the_model_of_one(make_config, make_source, tmp_path, checkpoints):
+    config = make_config(
+        label_smoothing=0.1,
+        augment={"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "erase_probability": 0.3},
+        optimizer={"ema_decay": 0.9, "grad_clip": 0.5},
+    )
+    source = make_source()
+    losses: list[float] = []
+    alone = train_classifier(
+        config, source, num_classes=4, seed=0, checkpoints=checkpoints, on_progress=lambda p: losses.append(p.loss)
+    )
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    pq.write_table(source, tmp_path / "source.parquet")
+    command = [sys.executable, str(Path(__file__).with_name("worker.py"))]
+    workers = [subprocess.Popen([*command, str(rank), "2", str(tmp_path)]) for rank in range(2)]
+    try:
+        assert [worker.wait(timeout=110) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    results = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    assert results[0][0] == results[1][0]
+    for name, weights in alone.model.state_dict().items():
+        assert torch.equal(results[0][1][name], results[1][1][name]), name
+        # Gradients are summed in another order; AdamW divides by their size, so a rounding of 1e-7 grows in 40 steps.
+        torch.testing.assert_close(results[0][1][name], weights, rtol=0, atol=2e-4)
+    assert results[0][0] == pytest.approx(losses, abs=1e-4)

@@ -1,0 +1,37 @@
+"""One of several training workers, started by test_parallel.py: python worker.py RANK WORLD_SIZE JOB_FILE."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+
+from syn_ray.core.storage import Storage
+from syn_ray.train.checkpoint import CheckpointFile
+from syn_ray.train.config import ClassifyConfig
+from syn_ray.train.loop import train_classifier
+
+
+def main(rank: int, world_size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    config = ClassifyConfig.model_validate_json(Path(folder, "config.json").read_text())
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size)
+    losses: list[float] = []
+    trained = train_classifier(
+        config,
+        pq.read_table(f"{folder}/source.parquet"),
+        num_classes=4,
+        seed=0,
+        checkpoints=CheckpointFile(Storage(folder)),
+        on_progress=lambda progress: losses.append(progress.loss),
+        checkpoint_seconds=0,
+    )
+    torch.save((losses, trained.model.state_dict()), f"{folder}/rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
