@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir . -- python jobs/evaluate.py STUDY [--storage URI] ...`: the same as `syn-ray evaluate`."""
+"""`ray job submit --working-dir . -- python jobs/evaluate.py STUDY [--storage URI]`: the same as `syn-ray evaluate`."""
 
 import sys
 

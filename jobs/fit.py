@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir . -- python jobs/fit.py STUDY [--storage URI] ...`: the same as `syn-ray fit`."""
+"""`ray job submit --working-dir . -- python jobs/fit.py STUDY [--storage URI]`: the same as `syn-ray fit`."""
 
 import sys
 

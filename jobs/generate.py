@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir . -- python jobs/generate.py STUDY [--storage URI] ...`: the same as `syn-ray generate`."""
+"""`ray job submit --working-dir . -- python jobs/generate.py STUDY [--storage URI]`: the same as `syn-ray generate`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir . -- python jobs/report.py STUDY [--storage URI] ...`: the same as `syn-ray report`."""
+"""`ray job submit --working-dir . -- python jobs/report.py STUDY [--storage URI]`: the same as `syn-ray report`."""
 
 import sys
 

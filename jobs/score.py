@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir . -- python jobs/score.py STUDY [--storage URI] ...`: the same as `syn-ray score`."""
+"""`ray job submit --working-dir . -- python jobs/score.py STUDY [--storage URI]`: the same as `syn-ray score`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir . -- python jobs/study.py STUDY [--storage URI] ...`: the same as `syn-ray run`."""
+"""`ray job submit --working-dir . -- python jobs/study.py STUDY [--storage URI]`: the same as `syn-ray run`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir . -- python jobs/train.py STUDY [--storage URI] ...`: the same as `syn-ray train`."""
+"""`ray job submit --working-dir . -- python jobs/train.py STUDY [--storage URI]`: the same as `syn-ray train`."""
 
 import sys
 

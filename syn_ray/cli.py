@@ -81,20 +81,18 @@ evaluate = _stage("evaluate", "Judges every trained run on every evaluation set.
 @app.command()
 def fit(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
     """Writes results.parquet and fits.parquet from what is finished, and prints the laws."""
-    from syn_ray.study.publish import write_fits
+    from syn_ray.study.publish import write_tables
 
-    _, fits = write_fits(open_study(study, storage, set_ or []))
-    output.print(fits.to_string(index=False))
+    output.print(write_tables(open_study(study, storage, set_ or [])).fits.to_string(index=False))
 
 
 @app.command()
 def report(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
     """Writes the report from what is finished, and prints its path."""
-    from syn_ray.study.publish import write_fits, write_report
+    from syn_ray.study.publish import write_report, write_tables
 
     opened = open_study(study, storage, set_ or [])
-    results, fits = write_fits(opened)
-    output.print(f"{write_report(opened, results, fits).display}/index.html")
+    output.print(f"{write_report(opened, write_tables(opened)).display}/index.html")
 
 
 @app.command()
@@ -105,7 +103,9 @@ def verify(path: ShardPath) -> None:
     found = look(_existing(path))
     for problem in found.problems:
         output.print(str(problem), markup=False)
-    output.print(f"{found.sources} sources, {found.shards} shards, {found.samples} samples: {len(found.problems)} problems")
+    output.print(
+        f"{found.sources} sources, {found.shards} shards, {found.samples} samples: {len(found.problems)} problems"
+    )
     if found.problems:
         raise typer.Exit(1)
 
@@ -129,7 +129,9 @@ def show(
 
 @app.command()
 def studies(
-    print_: Annotated[str | None, typer.Option("--print", help="Print a built-in study's file, to start your own from.")] = None,
+    print_: Annotated[
+        str | None, typer.Option("--print", help="Print a built-in study's file, to start your own from.")
+    ] = None,
 ) -> None:
     """Lists the built-in studies and what each costs."""
     known = built_in_studies()
@@ -143,7 +145,9 @@ def studies(
         config = load_study(name)
         needed = StudyPlan(config, Storage(DEFAULT_STORAGE)).images_needed
         trainings = len(config.cells()) * len(config.dataset_sizes) * len(config.seeds)
-        table.add_row(name, str(len(config.cells())), f"{len(config.cells()) * needed:,}", str(trainings), config.question)
+        table.add_row(
+            name, str(len(config.cells())), f"{len(config.cells()) * needed:,}", str(trainings), config.question
+        )
     output.print(table)
 
 
@@ -155,12 +159,16 @@ def _plan(study: str, storage: str, overrides: list[str] | None) -> StudyPlan:
 
 def _print_status(study: StudyPlan, title: str) -> None:
     statuses = [curve_status(study, curve) for curve in study.curves]
-    table = Table("curve", "images", "scored", "trainings", "steps to do", "evaluations", title=f"{study.config.name}: {title}")
+    table = Table(
+        "curve", "images", "scored", "trainings", "steps to do", "evaluations", title=f"{study.config.name}: {title}"
+    )
     for s in statuses:
         table.add_row(*_cells(s))
     output.print(table)
     sizes = ", ".join(str(size) for size in study.config.dataset_sizes)
-    output.print(f"dataset sizes {sizes}; seeds {len(study.config.seeds)}; evaluation sets {', '.join(study.evaluation_sources)}")
+    output.print(
+        f"dataset sizes {sizes}; seeds {len(study.config.seeds)}; evaluation sets {', '.join(study.evaluation_sources)}"
+    )
     output.print(f"storage {study.storage.display}")
 
 

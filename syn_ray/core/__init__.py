@@ -1,1 +1,1 @@
-"""What every layer stands on: errors, configuration, seeds, storage and artifacts. Neither torch nor Ray is imported here."""
+"""What every layer stands on: errors, configuration, seeds, storage, artifacts. No torch and no Ray here."""

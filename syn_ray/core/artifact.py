@@ -5,7 +5,7 @@ Present means complete. A rerun reads it and does nothing; without it the work i
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import functools
 import hashlib
 import importlib.metadata
@@ -64,7 +64,7 @@ def write_artifact(
         parents=parents or {},
         versions=package_versions(),
         git_commit=git_commit(),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
         result=result,
     )
@@ -118,7 +118,9 @@ def git_commit() -> str | None:
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        answer = subprocess.run(  # noqa: S603 - a fixed command
+            command, capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() or None

@@ -45,13 +45,17 @@ class PoolResources(_Resources):
 
 
 class GenerateResources(PoolResources):
+    """A pool that makes images."""
+
     shard_size: pydantic.PositiveInt | Literal["auto"] = "auto"
-    """Images in one shard, the unit of work. `auto`: the smallest dataset size, at most 1024. A source keeps its own."""
+    """Images in one shard, the unit of work. `auto`: the smallest dataset size, at most 1024; fixed at the start."""
     check_bytes: pydantic.NonNegativeInt = 4 * 2**30
     """A rerun compares the sha256 of every shard of a source up to this many bytes; beyond it, names and sizes."""
 
 
 class TrainResources(_Resources):
+    """Workers that train one model together."""
+
     num_workers: pydantic.PositiveInt = 1
     use_gpu: bool | Literal["auto"] = "auto"
     cpus_per_worker: pydantic.PositiveFloat = 1.0

@@ -23,7 +23,9 @@ class Storage:
         try:
             self._filesystem, self._root = pafs.FileSystem.from_uri(self.uri)
         except (OSError, ValueError) as error:
-            raise UserError(f"storage '{uri}': {_first_line(error)}; give a local path or an s3:// or gs:// URI") from None
+            raise UserError(
+                f"storage '{uri}': {_first_line(error)}; give a local path or an s3:// or gs:// URI"
+            ) from None
 
     def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
         return Storage, (self.uri,)
@@ -71,13 +73,14 @@ class Storage:
             with self._filesystem.open_output_stream(path) as stream:
                 stream.write(data)
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        partial = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{uuid.uuid4().hex[:8]}.partial"
-        with open(partial, "wb") as file:
+        final = Path(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
+        with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(final)
 
     def delete_file(self, name: str) -> None:
         if self.exists(name):
@@ -109,7 +112,8 @@ class Storage:
             self.delete_file(probe)
         except OSError as error:
             raise UserError(
-                f"storage '{self.display}' cannot be written: {_first_line(error)}; give another --storage or mend its rights"
+                f"storage '{self.display}' cannot be written: {_first_line(error)}; "
+                "give another --storage or mend its rights"
             ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,14 +28,16 @@ from syn_ray.shards.decode import decode_images
 from syn_ray.shards.reader import open_source, read_samples
 
 BATCH_SIZE = 256
+MODELS_AN_ACTOR = 8
+"""An actor decodes every evaluation set once, which pays only over several models."""
 
 
 def evaluate_runs(evaluations: Sequence[Evaluation], resources: PoolResources) -> list[Artifact]:
     """Makes those of the evaluations that are missing.
 
     Returns:
-        Their artifacts in order; `result` has loss (nats), top1, top5 and per_class. Beside each lies `predictions.parquet` with
-        loss, label, rank_of_label and predicted of every image.
+        Their artifacts in order; `result` has loss (nats), top1, top5 and per_class. Beside each lies
+        `predictions.parquet` with loss, label, rank_of_label and predicted of every image.
     """
     missing = [e for e in evaluations if read_artifact(e.directory, e.fingerprint) is None]
     by_model: dict[str, list[Evaluation]] = {}
@@ -48,7 +51,7 @@ def evaluate_runs(evaluations: Sequence[Evaluation], resources: PoolResources) -
 def _run(work: list[list[Evaluation]], resources: PoolResources) -> None:
     cluster = ray.cluster_resources()
     gpus = resources.gpus(cluster)
-    most = resources.actors(cluster, gpus, len(work))
+    most = resources.actors(cluster, gpus, math.ceil(len(work) / MODELS_AN_ACTOR))
     rows = ray.data.from_items([{"work": n} for n in range(len(work))], override_num_blocks=len(work)).map_batches(
         _Judge,
         fn_constructor_kwargs={

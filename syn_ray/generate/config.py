@@ -34,7 +34,7 @@ class Gate(Config):
     least_std: pydantic.NonNegativeFloat = 2.0
     """Grey levels of standard deviation below which an image is flat."""
     least_maximum: Annotated[int, pydantic.Field(ge=0, le=255)] = 16
-    """Brightest grey level below which an image is black: a safety checker's answer, or numbers that were not finite."""
+    """Brightest grey level below which an image is black: a safety checker's answer, or values not finite."""
     attempts: pydantic.PositiveInt = 5
     """Seeds tried for one sample before the run stops."""
 

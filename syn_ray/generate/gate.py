@@ -13,6 +13,7 @@ def refused(images: Pixels, gate: Gate) -> list[str | None]:
 
     Args:
         images: uint8 [batch, height, width, 3].
+        gate: the limits.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         return ["wrong shape"] * len(images)

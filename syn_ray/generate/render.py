@@ -62,7 +62,7 @@ class RealRenderer:
             self._order = np.arange(len(labels))
         self._labels = labels[self._order]
 
-    def render(self, first_index: int, rows: int, batch_size: int, on_images: OnImages) -> list[Sample]:
+    def render(self, first_index: int, rows: int, batch_size: int, on_images: OnImages) -> list[Sample]:  # noqa: ARG002
         positions = self._order[first_index : first_index + rows].tolist()
         samples = [
             Sample(index, fit_file(real.image, self._source.image), int(self._labels[index]), real.text, None)
@@ -130,12 +130,12 @@ class SyntheticRenderer:
         index = indices[bad[0]]
         raise GenerationError(
             f"source '{self._source.name}', sample {index}: {self._source.gate.attempts} images in a row were refused "
-            f"({reasons[bad[0]]}), the prompt is '{self._prompts.prompt(index)}'; change the prompt, or the gate's limits"
+            f"({reasons[bad[0]]}), the prompt is '{self._prompts.prompt(index)}'; change it or the gate's limits"
         )
 
     def _generate(self, prompts: list[str], seeds: list[int]) -> Pixels:
         """One batch; where the GPU's memory does not hold it, two halves."""
-        import torch  # whoever draws has loaded it; a plan of real and synthetic sources needs none
+        import torch  # whoever draws has loaded it; a plan needs none
 
         try:
             return self._generator.generate(prompts, seeds, self._source.guidance_scale)
@@ -144,7 +144,9 @@ class SyntheticRenderer:
                 raise
         torch.cuda.empty_cache()
         half = len(prompts) // 2
-        return np.concatenate([self._generate(prompts[:half], seeds[:half]), self._generate(prompts[half:], seeds[half:])])
+        return np.concatenate(
+            [self._generate(prompts[:half], seeds[:half]), self._generate(prompts[half:], seeds[half:])]
+        )
 
 
 def make_renderer(

@@ -10,6 +10,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+import transformers
 
 from syn_ray import embedded
 from syn_ray.core.artifact import package_versions
@@ -81,7 +82,7 @@ def _load(config: GeneratorConfig) -> Any:
             pipeline = diffusers.DiffusionPipeline.from_pretrained(
                 where,
                 revision=None if local else config.revision,
-                torch_dtype=getattr(torch, config.dtype),
+                dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
                 low_cpu_mem_usage=False,
                 local_files_only=offline,
@@ -105,10 +106,11 @@ def _load(config: GeneratorConfig) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and no advice while weights load; one line a shard is the log."""
+    """No bars and no advice while weights load: the study shows its own progress."""
     level = diffusers.logging.get_verbosity()
     diffusers.logging.set_verbosity_error()
     diffusers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()
     try:
         yield
     finally:

@@ -68,7 +68,12 @@ def _run(
     jobs: list[Job], rows: list[dict[str, int]], gpus: float, resources: GenerateResources, on_images: OnImages | None
 ) -> Iterator[dict[str, Any]]:
     work = [
-        (job.source.model_dump_json(), job.directory.uri, job.manifest.batch_size, {i: job.rows(i) for i in job.missing()})
+        (
+            job.source.model_dump_json(),
+            job.directory.uri,
+            job.manifest.batch_size,
+            {i: job.rows(i) for i in job.missing()},
+        )
         for job in jobs
     ]
     most = resources.actors(ray.cluster_resources(), gpus, len(rows))
@@ -110,14 +115,10 @@ class _ShardMaker:
         provenance = {
             "fingerprint": source.fingerprint,
             "source": source.model_dump(mode="json"),
+            "class_names": list(class_names(source.classes)),
             "batch_size": batch_size,
         }
-        entry = write_shard(
-            Storage(uri),
-            samples,
-            provenance=provenance | renderer.provenance(),
-            class_names=class_names(source.classes),
-        )
+        entry = write_shard(Storage(uri), samples, provenance=provenance | renderer.provenance())
         return {"job": [number], "entry": [entry.model_dump_json()], "refused": [json.dumps(renderer.take_refusals())]}
 
     def _make_renderer(self, number: int) -> tuple[AnySource, RealRenderer | SyntheticRenderer]:

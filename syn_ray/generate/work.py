@@ -120,5 +120,3 @@ def complete_job(job: Job, seconds: float) -> Artifact:
         seconds=earlier + seconds,
         result={"rows": rows, "size_bytes": job.manifest.size_bytes, "refused": refused},
     )
-
-

@@ -63,7 +63,9 @@ def _captions(config: CaptionPrompts, names: Sequence[str], study_seed: int) -> 
     captions = images.captions()
     order = balanced_order(images.labels, len(names), study_seed).reshape(-1, len(names))
     if any(captions[position] is None for position in order[0]):
-        raise UserError(f"prompts 'captions': the images of '{config.images.name}' have no captions; use another prompt set")
+        raise UserError(
+            f"prompts 'captions': the images of '{config.images.name}' have no captions; use another prompt set"
+        )
     return tuple(
         tuple(f"{name}, {captions[position]}" for position in order[:, label]) for label, name in enumerate(names)
     )
@@ -74,4 +76,6 @@ def _templates(kind: str) -> Sequence[Callable[[str], str]]:
         return (str,)
     from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES  # imports torch
 
-    return SIMPLE_IMAGENET_TEMPLATES if kind == "clip_templates_7" else OPENAI_IMAGENET_TEMPLATES
+    chosen: Sequence[Callable[[str], str]]
+    chosen = SIMPLE_IMAGENET_TEMPLATES if kind == "clip_templates_7" else OPENAI_IMAGENET_TEMPLATES
+    return chosen

@@ -128,7 +128,7 @@ def score_points(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     joined = [group if known else None for group, known in zip(groups, guided, strict=True)]
     return table[shown].assign(
         prompts=table["prompts"].astype(object).where(table["prompts"].notna(), NOTHING),
-        group=pd.Series(joined, index=table.index, dtype=object),
+        group=pd.Series(joined, index=table.index, dtype="str"),
         guidance=[f"{value:g}" if known else NOTHING for value, known in zip(scale, guided, strict=True)],
         label=[
             f"{value:g}" if known else name for value, known, name in zip(scale, guided, table["curve"], strict=True)

@@ -103,7 +103,7 @@ def _render(
     environment.filters["number"] = show_number
     environment.filters["words"] = lambda text: words_to_html(text, styles)
     # The library and the specs stand inside <script>: nothing in them may look like its end.
-    library = vl_convert.javascript_bundle(vl_version=VEGA_LITE).replace("</script", "<\\/script")
+    library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE).replace("</script", "<\\/script")
     specs = {
         f"{figure.name}-{place}": page_spec(panel) for figure in figures for place, panel in enumerate(figure.panels)
     }
@@ -128,25 +128,24 @@ def _render(
 
 def _tables(report: ReportInput, sets: Sequence[str]) -> list[dict[str, Any]]:
     """The long tables with their anchors, captions and whether a filter field is worth its place."""
-    tables = [
-        {"id": "curves", "caption": "The curves", "frame": curves_table(report.results), "filter": False},
-        {
-            "id": "fits",
-            "caption": f"The fits. low, high: {report.interval_method}; performance: −ln loss at "
-            f"D = {report.reference_size:,}, on the line and as measured",
-            "frame": fits_table(report.fits, report.results, sets),
-            "filter": True,
-        },
-        {
-            "id": "results",
-            "caption": "Every measured number, as in results.parquet",
-            "frame": results_table(report.results),
-            "filter": True,
-        },
-    ]
+    fits_caption = (
+        f"The fits. low, high: {report.interval_method}; performance: −ln loss at D = {report.reference_size:,}, "
+        "on the line and as measured"
+    )
+    tables = (
+        ("curves", "The curves", curves_table(report.results), False),
+        ("fits", fits_caption, fits_table(report.fits, report.results, sets), True),
+        ("results", "Every measured number, as in results.parquet", results_table(report.results), True),
+    )
     return [
-        table | {"numeric": [pd.api.types.is_numeric_dtype(dtype) for dtype in table["frame"].dtypes]}
-        for table in tables
+        {
+            "id": name,
+            "caption": caption,
+            "frame": frame,
+            "filter": has_filter,
+            "numeric": [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes],
+        }
+        for name, caption, frame, has_filter in tables
     ]
 
 

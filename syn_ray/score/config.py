@@ -16,7 +16,7 @@ class ScoreConfig(Config):
     classifier: Annotated[str, pydantic.Field(json_schema_extra=dict(PAPER_NOT_GIVEN))] = (
         "vit_base_patch16_clip_224.laion2b_ft_in12k_in1k"
     )
-    """A pretrained timm model, or `embedded:classifier`. The paper names a timm ViT-B of 86.2% without its exact name."""
+    """A pretrained timm model, or `embedded:classifier`. The paper's is a timm ViT-B of 86.2%."""
     revision: str = ""
     """Filled in for an embedded classifier."""
     images_per_class: pydantic.PositiveInt = 50
@@ -26,6 +26,8 @@ class ScoreConfig(Config):
     def _fill_revision(cls, data: Any) -> Any:
         if isinstance(data, dict) and str(data.get("classifier", "")).startswith(embedded.PREFIX):
             if data["classifier"] != f"{embedded.PREFIX}classifier":
-                raise ValueError(f"there is no embedded classifier '{data['classifier']}'; did you mean 'embedded:classifier'?")
+                raise ValueError(
+                    f"there is no embedded classifier '{data['classifier']}'; did you mean 'embedded:classifier'?"
+                )
             return data | {"revision": embedded.asset_revision("classifier")}
         return data

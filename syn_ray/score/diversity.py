@@ -16,6 +16,7 @@ def diversity_per_class(
     Args:
         features: the classifier's features before its last layer, shape [images, dimensions].
         labels: shape [images].
+        num_classes: the classes are 0 to num_classes - 1.
 
     Returns:
         shape [num_classes], in units of the features.

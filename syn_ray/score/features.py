@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ class ScoringClassifier:
 
     def __init__(self, config: ScoreConfig) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = _load(config).to(self._device).eval()
+        self._model: Any = _load(config).to(self._device).eval()
         settings = timm.data.resolve_model_data_config(self._model)
         self._transform = timm.data.create_transform(**settings, is_training=False)
 
@@ -43,7 +44,8 @@ def _load(config: ScoreConfig) -> torch.nn.Module:
         return model
     if not timm.is_model(config.classifier):
         raise UserError(
-            f"score.classifier: timm has no model '{config.classifier}'{nearest(config.classifier, timm.list_pretrained())}"
+            f"score.classifier: timm has no model '{config.classifier}'"
+            f"{nearest(config.classifier, timm.list_pretrained())}"
         )
     try:
         pretrained: torch.nn.Module = timm.create_model(config.classifier, pretrained=True)

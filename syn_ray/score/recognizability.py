@@ -12,6 +12,7 @@ def f1_per_class(labels: npt.ArrayLike, predicted: npt.ArrayLike, num_classes: i
     Args:
         labels: the class each image was made for, shape [images].
         predicted: the class the classifier sees, shape [images].
+        num_classes: the classes are 0 to num_classes - 1.
 
     Source: paper section 3.2.
     """
@@ -19,7 +20,9 @@ def f1_per_class(labels: npt.ArrayLike, predicted: npt.ArrayLike, num_classes: i
     np.add.at(confusion, (np.asarray(labels), np.asarray(predicted)), 1)
     correct = np.diag(confusion)
     asked_or_seen = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return np.divide(2 * correct, asked_or_seen, out=np.zeros(num_classes), where=asked_or_seen > 0)
+    f1: npt.NDArray[np.float64] = np.zeros(num_classes)
+    np.divide(2 * correct, asked_or_seen, out=f1, where=asked_or_seen > 0)
+    return f1
 
 
 def recognizability(labels: npt.ArrayLike, predicted: npt.ArrayLike, num_classes: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -14,19 +15,23 @@ from syn_ray.core.errors import SynRayError, root_cause
 from syn_ray.core.resources import PoolResources
 from syn_ray.score.diversity import diversity_per_class
 from syn_ray.score.features import ScoringClassifier
+from syn_ray.score.interval import bootstrap_scores
 from syn_ray.score.recognizability import f1_per_class
 from syn_ray.score.scoring import Scoring
 from syn_ray.shards.manifest import ShardEntry
 from syn_ray.shards.reader import open_source, read_shard
 
 BATCH_SIZE = 64
+IMAGES_AN_ACTOR = 2000
+"""Below this an actor more costs longer to start than it saves."""
 
 
 def score_images(scoring: Scoring, resources: PoolResources) -> Artifact:
     """Scores a source once; a source already scored is left alone.
 
     Returns:
-        The artifact; its `result` has `recognizability`, `diversity`, both per class, and the number of images.
+        The artifact; its `result` has `recognizability` and `diversity`, each with its 95% interval and
+        per class, and the number of images.
 
     Raises:
         UserError: the source holds too few samples, or the classifier is not there.
@@ -36,9 +41,10 @@ def score_images(scoring: Scoring, resources: PoolResources) -> Artifact:
         return done
     started = time.monotonic()
     seen = _look(scoring, resources)
-    labels = np.array([row["label"] for row in seen])
-    f1 = f1_per_class(labels, np.array([row["predicted"] for row in seen]), scoring.num_classes)
-    spread = diversity_per_class(np.array([row["features"] for row in seen]), labels, scoring.num_classes)
+    labels, predicted, features = (np.array([row[key] for row in seen]) for key in ("label", "predicted", "features"))
+    f1 = f1_per_class(labels, predicted, scoring.num_classes)
+    spread = diversity_per_class(features, labels, scoring.num_classes)
+    interval_of_f1, interval_of_spread = bootstrap_scores(labels, predicted, features, scoring.num_classes)
     return write_artifact(
         scoring.directory,
         kind="scores",
@@ -51,6 +57,8 @@ def score_images(scoring: Scoring, resources: PoolResources) -> Artifact:
             "images": len(seen),
             "recognizability": float(f1.mean()),
             "diversity": float(spread.mean()),
+            "recognizability_interval": interval_of_f1,
+            "diversity_interval": interval_of_spread,
             "recognizability_per_class": f1.tolist(),
             "diversity_per_class": spread.tolist(),
         },
@@ -62,7 +70,7 @@ def _look(scoring: Scoring, resources: PoolResources) -> list[dict[str, Any]]:
     shards = [{"shard": shard.model_dump_json()} for shard in open_source(scoring.images).prefix(scoring.samples)]
     cluster = ray.cluster_resources()
     gpus = resources.gpus(cluster)
-    most = resources.actors(cluster, gpus, len(shards))
+    most = resources.actors(cluster, gpus, math.ceil(scoring.samples / IMAGES_AN_ACTOR))
     batch_size = BATCH_SIZE if resources.batch_size == "auto" else resources.batch_size
     rows = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
         _Looker,

@@ -91,6 +91,7 @@ def shard_name(first_index: int) -> str:
 
 
 def write_manifest(directory: Storage, manifest: Manifest) -> None:
+    """Replaces the manifest as a whole."""
     directory.write_bytes(MANIFEST, json.dumps(manifest.model_dump(mode="json"), indent=1).encode())
 
 

@@ -33,7 +33,9 @@ def read_shard(directory: Storage, shard: ShardEntry, columns: Sequence[str] | N
     except (pa.ArrowInvalid, OSError) as error:
         raise ShardError(f"{where} cannot be read: {str(error).splitlines()[0]}; run generate again") from None
     if table.num_rows != shard.rows:
-        raise ShardError(f"{where}: {table.num_rows} rows, the manifest lists {shard.rows}; delete it, run generate again")
+        raise ShardError(
+            f"{where}: {table.num_rows} rows, the manifest lists {shard.rows}; delete it, run generate again"
+        )
     return table.replace_schema_metadata(None)
 
 

@@ -61,17 +61,16 @@ def to_table(samples: Sequence[Sample]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def huggingface_features(class_names: Sequence[str] | None) -> bytes:
-    """The metadata by which the Hugging Face `datasets` library decodes images and names classes."""
+def huggingface_features() -> bytes:
+    """The metadata by which the Hugging Face `datasets` library knows that the image column holds images."""
 
     def value(dtype: str) -> dict[str, Any]:
         return {"dtype": dtype, "_type": "Value"}
 
-    label = {"names": list(class_names), "_type": "ClassLabel"} if class_names else value("int32")
     features = {
         "sample_index": value("int64"),
         "image": {"_type": "Image"},
-        "label": label,
+        "label": value("int32"),
         "text": value("string"),
         "seed": value("int64"),
     }

@@ -68,7 +68,9 @@ def verify(root: Storage) -> Report:
             report.samples += shard.rows
             report.problems += verify_shard(directory, shard)
     if report.sources == 0:
-        raise UserError(f"'{root.display}' holds no source (no manifest.json below it); give a storage or an images/ directory")
+        raise UserError(
+            f"'{root.display}' holds no source (no manifest.json below it); give a storage or an images/ directory"
+        )
     return report
 
 
@@ -98,9 +100,9 @@ def _examine(directory: Storage, shard: ShardEntry, data: bytes) -> list[Problem
         return [Problem(directory, shard.name, None, reason)]
     problems = []
     for index, image, crc in zip(indices, images, sums, strict=True):
-        reason = _damage(image, crc)
-        if reason:
-            problems.append(Problem(directory, shard.name, index, f"{reason}; run generate again"))
+        damage = _damage(image, crc)
+        if damage:
+            problems.append(Problem(directory, shard.name, index, f"{damage}; run generate again"))
     return problems
 
 

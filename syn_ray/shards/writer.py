@@ -24,9 +24,9 @@ from syn_ray.shards.schema import (
     to_table,
 )
 
-COMPRESSION = {"sample_index": "zstd", "image.bytes": "none", "image.path": "zstd"} | {
-    name: "zstd" for name in ("label", "text", "seed")
-}
+COMPRESSION = {"sample_index": "zstd", "image.bytes": "none", "image.path": "zstd"} | dict.fromkeys(
+    ("label", "text", "seed"), "zstd"
+)
 
 
 def write_shard(
@@ -34,7 +34,6 @@ def write_shard(
     samples: Sequence[Sample],
     *,
     provenance: dict[str, Any],
-    class_names: Sequence[str] | None = None,
 ) -> ShardEntry:
     """Writes consecutive samples under the name of their index range.
 
@@ -43,7 +42,6 @@ def write_shard(
         samples: in order of `sample_index`, without gaps.
         provenance: how the images came to be; must hold the source's `fingerprint`, and nothing that differs between
             two runs (no time, no host), so that a shard made again has the same bytes.
-        class_names: the names of the labels, for viewers.
 
     Returns:
         The manifest's entry for the file.
@@ -52,7 +50,7 @@ def write_shard(
     metadata = {
         PROVENANCE_KEY: json.dumps(provenance, sort_keys=True).encode(),
         CRC_KEY: json.dumps([zlib.crc32(sample.image) for sample in samples]).encode(),
-        HUGGINGFACE_KEY: huggingface_features(class_names),
+        HUGGINGFACE_KEY: huggingface_features(),
     }
     sink = pa.BufferOutputStream()
     pq.write_table(

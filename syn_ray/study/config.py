@@ -20,7 +20,9 @@ from syn_ray.prompts.config import PROMPT_SETS, CaptionPrompts, PromptConfig, Te
 from syn_ray.score.config import ScoreConfig
 from syn_ray.train.config import ClassifyConfig
 
-OneOrMany = Annotated[tuple[Any, ...], pydantic.BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))]
+OneOrMany = Annotated[
+    tuple[Any, ...], pydantic.BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))
+]
 
 
 class RealCurve(Config):
@@ -63,7 +65,7 @@ class StudyConfig(Config):
     """The real training images; their captions make the prompt set `captions`."""
     evaluation_sets: dict[str, RealImages]
     """By the name they have in results; the first is the main one."""
-    generators: dict[str, GeneratorConfig] = {}
+    generators: dict[str, GeneratorConfig] = pydantic.Field(default_factory=dict)
     curves: tuple[Curves, ...]
     dataset_sizes: tuple[pydantic.PositiveInt, ...]
     seeds: tuple[pydantic.NonNegativeInt, ...] = (0,)
@@ -126,15 +128,17 @@ class StudyConfig(Config):
         if prompts not in PROMPT_SETS:
             raise ValueError(f"curves: there is no prompt set '{prompts}'{nearest(prompts, PROMPT_SETS)}")
         if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float):
-            raise ValueError(f"curves: guidance_scale '{guidance_scale}' is not a number")
-        source = SyntheticSource(
-            generator=self.generators[generator],
-            guidance_scale=float(guidance_scale),
-            prompts=self._prompts(prompts),
-            classes=self.classes,
-            study_seed=self.seed,
-            image=self.image,
-        )
+            problem = f"curves: guidance_scale '{guidance_scale}' is not a number"
+            raise ValueError(problem)  # noqa: TRY004 - pydantic reports ValueErrors
+        values = {
+            "generator": self.generators[generator],
+            "guidance_scale": float(guidance_scale),
+            "prompts": self._prompts(prompts),
+            "classes": self.classes,
+            "study_seed": self.seed,
+            "image": self.image,
+        }
+        source = validate(SyntheticSource, values, "curves")
         return Curve(name=f"{generator}-{prompts}-g{guidance_scale:g}", source=source, generator=generator)
 
     def _prompts(self, kind: str) -> PromptConfig:

@@ -45,6 +45,7 @@ class _Coordinator:
         self._resources = resources
         self._making = threading.Lock()
         self._copying = threading.Lock()
+        self._evaluation = threading.Lock()
         self._scoring = threading.Lock()
         self._checked: set[str] = set()
         self._images: collections.Counter[str] = collections.Counter()
@@ -61,8 +62,9 @@ class _Coordinator:
 
     def prepare_evaluation(self) -> list[Artifact]:
         """Makes the evaluation sets."""
-        with self._copying:
-            return self._make([Request(source) for source in self._plan.evaluation_sources.values()])
+        requests = [Request(source) for source in self._plan.evaluation_sources.values()]
+        with self._evaluation:
+            return make_images(requests, self._plan.images, self._resources.generate)
 
     def score(self, scoring: Scoring) -> Artifact:
         """Scores a source, once."""

@@ -6,6 +6,8 @@ Ray Train workers for training; so trials cannot starve each other of what the w
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
 from typing import Any
 
@@ -54,7 +56,8 @@ def run_grid(
         ),
         run_config=tune.RunConfig(name=f"grid-{time.strftime('%Y%m%dT%H%M%S')}", storage_path=grids.display, verbose=0),
     )
-    return tuner.fit()
+    with contextlib.redirect_stdout(io.StringIO()):  # Tune prints a box even when told to be quiet
+        return tuner.fit()
 
 
 def most_trials(resources: Resources, curves: int) -> int:
@@ -95,9 +98,14 @@ def _run_rung(
     doing("evaluation")
     ray.get(coordinator.prepare_evaluation.remote())
     evaluations = [evaluation for run in runs for evaluation in plan.evaluations(run)]
-    judged = {e.directory.uri: a.result for e, a in zip(evaluations, evaluate_runs(evaluations, resources.evaluate), strict=True)}
+    judged = {
+        e.directory.uri: a.result
+        for e, a in zip(evaluations, evaluate_runs(evaluations, resources.evaluate), strict=True)
+    }
     doing("done")
-    shared = {name: scores.result[name] for name in ("recognizability", "diversity")} | {"images": images.result["rows"]}
+    shared = {name: scores.result[name] for name in ("recognizability", "diversity")} | {
+        "images": images.result["rows"]
+    }
     return [_report(plan, size, runs, trained, judged) | shared for size in sizes]
 
 

@@ -124,8 +124,8 @@ class StudyPlan:
                 total = source_rows(curve.source)
                 if total < self.largest:
                     raise UserError(
-                        f"dataset_sizes: {self.largest} is beyond '{curve.source.name}', which has {total} class-balanced "
-                        f"images; give at most {total}"
+                        f"dataset_sizes: {self.largest} is beyond '{curve.source.name}', which has {total} "
+                        f"class-balanced images; give at most {total}"
                     )
 
 

@@ -94,7 +94,9 @@ def _again(provenance: dict[str, Any], shard_size: int, index: int) -> bytes:
     try:
         source = pydantic.TypeAdapter(Source).validate_python(provenance["source"])
     except pydantic.ValidationError as error:
-        raise UserError(f"--regenerate: this version cannot make the source again ({error.errors()[0]['msg']})") from None
+        raise UserError(
+            f"--regenerate: this version cannot make the source again ({error.errors()[0]['msg']})"
+        ) from None
     if source.fingerprint != provenance["fingerprint"]:
         raise UserError("--regenerate: the source was made by another model or image set than is installed here")
     generator = load_generator(source.generator) if isinstance(source, SyntheticSource) else None
@@ -102,7 +104,7 @@ def _again(provenance: dict[str, Any], shard_size: int, index: int) -> bytes:
     shard_start = index // shard_size * shard_size
     start = shard_start + (index - shard_start) // batch * batch
     rows = min(batch, shard_start + shard_size - start)
-    samples = make_renderer(source, generator).render(start, rows, batch, lambda count: None)
+    samples = make_renderer(source, generator).render(start, rows, batch, lambda _: None)
     return samples[index - start].image
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import dataclasses
+import datetime as dt
 import os
 import platform
 import tempfile
@@ -16,41 +17,56 @@ from syn_ray.core.storage import Storage
 from syn_ray.report.inputs import CurveSamples, ReportInput
 from syn_ray.shards.reader import open_source, read_samples
 from syn_ray.study.plan import StudyPlan, curve_status
-from syn_ray.study.results import collect, fit_laws, fits_table, write_table
+from syn_ray.study.results import collect, fit_laws, fits_table, intervals_table, write_table
 
 SAMPLES_PER_CLASS = 8
 EXAMPLE_PROMPTS = 4
+POINT_INTERVAL_METHOD = (
+    "95%: losses as the laws (test images and training noise), recognizability and diversity by a bootstrap over images"
+)
 INTERVAL_METHOD = (
     "95%: bootstrap over the test images (the same draw for all runs), with the training noise of the seeds added; "
     "where a size has one seed, the scatter of the runs around the line stands for that noise"
 )
 
 
-def write_fits(plan: StudyPlan) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Writes `results.parquet`, `per_class.parquet` and `fits.parquet`; returns results and fits."""
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """What a report is made from."""
+
+    results: pd.DataFrame
+    fits: pd.DataFrame
+    intervals: pd.DataFrame
+
+
+def write_tables(plan: StudyPlan) -> Tables:
+    """Writes `results.parquet`, `per_class.parquet` and `fits.parquet` from what is finished."""
     results, per_class = collect(plan)
-    fits = fits_table(plan, fit_laws(plan))
+    laws = fit_laws(plan)
+    fits = fits_table(plan, laws)
     write_table(plan.root, "results.parquet", results)
     write_table(plan.root, "per_class.parquet", per_class)
     write_table(plan.root, "fits.parquet", fits)
-    return results, fits
+    return Tables(results, fits, intervals_table(plan, laws))
 
 
-def write_report(plan: StudyPlan, results: pd.DataFrame, fits: pd.DataFrame) -> Storage:
+def write_report(plan: StudyPlan, tables: Tables) -> Storage:
     """Writes `report/index.html` and its figures; returns the report's directory."""
     from syn_ray.report.page import build_report  # loads the drawing library
 
     report = ReportInput(
         study=plan.config.name,
         question=plan.config.question,
-        results=results,
-        fits=fits,
+        results=tables.results,
+        fits=tables.fits,
         interval_method=INTERVAL_METHOD,
+        intervals=tables.intervals,
+        point_interval_method=POINT_INTERVAL_METHOD,
         reference_size=plan.config.reference_size,
         eval_sets=tuple(plan.evaluation_sources),
         samples=_samples(plan),
         notes=_notes(plan),
-        provenance=_provenance(plan, results),
+        provenance=_provenance(plan, tables.results),
         not_run=_not_run(plan),
     )
     directory = plan.root / "report"
@@ -89,8 +105,8 @@ def _provenance(plan: StudyPlan, results: pd.DataFrame) -> dict[str, str]:
     images = [read_artifact(plan.source_directory(curve.source)) for curve in plan.curves]
     trained = results.dropna(subset=["run"]).drop_duplicates("run")["seconds"].sum()
     facts = {
-        "written": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine of the driver": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}",
+        "written": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine of the driver": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         "images of the curves": f"{sum(a.result['rows'] for a in images if a):,}",
         "seconds making them": f"{sum(a.seconds for a in images if a):.0f}",
         "training runs": f"{results['run'].nunique()}",
@@ -103,7 +119,7 @@ def _provenance(plan: StudyPlan, results: pd.DataFrame) -> dict[str, str]:
 def _not_run(plan: StudyPlan) -> list[str]:
     statuses = [curve_status(plan, curve) for curve in plan.curves]
     return [
-        f"{s.curve.name}: {s.runs_done} of {s.runs} trainings and {s.evaluations_done} of {s.evaluations} evaluations finished"
+        f"{s.curve.name}: {s.runs_done}/{s.runs} trainings and {s.evaluations_done}/{s.evaluations} evaluations done"
         for s in statuses
         if not s.complete
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,12 @@ from syn_ray.core.errors import MissingResultError, UserError
 from syn_ray.core.storage import Storage
 from syn_ray.fit import BootstrappedLaw, bootstrap_law, fit_law
 from syn_ray.generate.config import SyntheticSource
+from syn_ray.report.inputs import FIT_COLUMNS, INTERVAL_COLUMNS, RESULT_COLUMNS
 from syn_ray.study.config import Curve
 from syn_ray.study.plan import StudyPlan
 from syn_ray.train.run import Run
 
-RESULT_COLUMNS = (
-    "study curve source generator model_id guidance_scale native_guidance prompts objective model dataset_size seed "
-    "eval_set metric value samples_seen unique_images epochs train_steps seconds run"
-).split()
-PER_CLASS_COLUMNS = [*RESULT_COLUMNS, "class_index", "class_name"]
-FIT_COLUMNS = (
-    "curve eval_set form scaling_ability low high performance_fitted performance_measured r2 window_min window_max"
-).split()
+PER_CLASS_COLUMNS = (*RESULT_COLUMNS, "class_index", "class_name")
 INTEGERS = ("dataset_size", "seed", "samples_seen", "unique_images", "train_steps", "class_index")
 METRICS = ("loss", "top1", "top5")
 SCORES = ("recognizability", "diversity")
@@ -52,10 +46,12 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
 
 def read_table(directory: Storage, name: str) -> pd.DataFrame:
+    """A table of a study."""
     return pd.read_parquet(io.BytesIO(directory.read_bytes(name)))
 
 
 def write_table(directory: Storage, name: str, table: pd.DataFrame) -> None:
+    """Replaces a table as a whole."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     directory.write_bytes(name, buffer.getvalue())
@@ -77,8 +73,8 @@ def collect(plan: StudyPlan) -> tuple[pd.DataFrame, pd.DataFrame]:
     return _frame(rows, RESULT_COLUMNS), _frame(class_rows, PER_CLASS_COLUMNS)
 
 
-def _frame(rows: list[Row], columns: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=columns)
+def _frame(rows: list[Row], columns: Sequence[str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(columns))
     return table.astype({name: "Int64" for name in INTEGERS if name in columns} | {"value": "float64"})
 
 
@@ -100,7 +96,11 @@ def _curve_rows(plan: StudyPlan, curve: Curve) -> Iterator[tuple[Row, list[Row]]
 
 def _run_rows(plan: StudyPlan, run: Run, trained: Artifact, about: Row) -> Iterator[tuple[Row, list[Row]]]:
     budget = {name: trained.result[name] for name in ("samples_seen", "unique_images", "epochs", "train_steps")}
-    of_run = about | budget | {"dataset_size": run.dataset_size, "seed": run.seed, "seconds": trained.seconds, "run": run.name}
+    of_run = (
+        about
+        | budget
+        | {"dataset_size": run.dataset_size, "seed": run.seed, "seconds": trained.seconds, "run": run.name}
+    )
     for evaluation in plan.evaluations(run):
         answer = read_artifact(evaluation.directory, evaluation.fingerprint)
         if answer is None:
@@ -176,4 +176,21 @@ def fits_table(plan: StudyPlan, laws: dict[tuple[str, str], BootstrappedLaw]) ->
                 "window_max": law.window_max,
             }
         )
-    return pd.DataFrame(rows, columns=FIT_COLUMNS).astype({"performance_measured": "float64"})
+    return pd.DataFrame(rows, columns=list(FIT_COLUMNS)).astype({"performance_measured": "float64"})
+
+
+def intervals_table(plan: StudyPlan, laws: dict[tuple[str, str], BootstrappedLaw]) -> pd.DataFrame:
+    """95% intervals of single points, as the report draws them: losses from the laws' replicates, scores from theirs."""
+    rows = []
+    for (curve, eval_set), law in laws.items():
+        for size in sorted(law.losses):
+            _, low, high = law.loss(size)
+            rows.append((curve, eval_set, "loss", int(size), low, high))
+    for curve in plan.curves:
+        scoring = plan.scoring(curve)
+        scores = read_artifact(scoring.directory, scoring.fingerprint)
+        if scores is not None:
+            for metric in SCORES:
+                low, high = scores.result[f"{metric}_interval"]
+                rows.append((curve.name, "images", metric, scoring.samples, low, high))
+    return pd.DataFrame(rows, columns=list(INTERVAL_COLUMNS))

@@ -62,7 +62,9 @@ class StudyResult:
 
         grids = (self.plan.root / "tune").directories()
         if not grids:
-            raise MissingResultError(f"study '{self.plan.config.name}' has no Tune grid in '{self.plan.storage.display}'")
+            raise MissingResultError(
+                f"study '{self.plan.config.name}' has no Tune grid in '{self.plan.storage.display}'"
+            )
         return ResultGrid(ExperimentAnalysis((self.plan.root / "tune" / grids[-1]).display))
 
 
@@ -91,7 +93,9 @@ def run_study(
     """
     plan = open_study(study, storage, overrides)
     resources = resources or Resources()
-    if not sources_intact(plan, resources.generate) or not all(curve_status(plan, curve).complete for curve in plan.curves):
+    if not sources_intact(plan, resources.generate) or not all(
+        curve_status(plan, curve).complete for curve in plan.curves
+    ):
         set_environment()
         from syn_ray.study.session import run_curves  # loads Ray and torch
 
@@ -102,10 +106,9 @@ def run_study(
 
 def publish(plan: StudyPlan) -> None:
     """Writes tables and report from what is finished."""
-    from syn_ray.study.publish import write_fits, write_report  # loads scipy and the drawing library
+    from syn_ray.study.publish import write_report, write_tables  # loads scipy and the drawing library
 
-    results, fits = write_fits(plan)
-    write_report(plan, results, fits)
+    write_report(plan, write_tables(plan))
 
 
 def open_study(study: str | StudyConfig, storage: str | Path, overrides: Sequence[str] = ()) -> StudyPlan:

@@ -35,12 +35,14 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
         coordinator = start_coordinator(plan, resources)
         with shown(plan, coordinator, console):
             try:
-                ray.get(coordinator.prepare_evaluation.remote())
+                coordinator.prepare_evaluation.remote()  # begun now; each curve waits for it before it is judged
                 grid = run_grid(plan, resources, coordinator, scheduler)
             except ray.exceptions.RayError as error:
                 raise root_cause(error, SynRayError, f"study '{plan.config.name}' failed") from error
         if grid.errors:
-            raise root_cause(grid.errors[0], SynRayError, f"study '{plan.config.name}': a curve failed") from grid.errors[0]
+            raise root_cause(
+                grid.errors[0], SynRayError, f"study '{plan.config.name}': a curve failed"
+            ) from grid.errors[0]
 
 
 def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
@@ -78,7 +80,9 @@ def evaluate_stage(plan: StudyPlan, resources: Resources, console: Console) -> N
     make_images([Request(s) for s in plan.evaluation_sources.values()], plan.images, resources.generate)
     evaluations = [e for curve in plan.curves for run in plan.runs(curve) for e in plan.evaluations(run)]
     for artifact in evaluate_runs(evaluations, resources.evaluate):
-        console.print(f"{artifact.name}: loss {artifact.result['loss']:.3f}, top-1 {artifact.result['top1']:.3f}", highlight=False)
+        console.print(
+            f"{artifact.name}: loss {artifact.result['loss']:.3f}, top-1 {artifact.result['top1']:.3f}", highlight=False
+        )
 
 
 STAGES: dict[str, Callable[[StudyPlan, Resources, Console], None]] = {

@@ -1,7 +1,7 @@
 """Ray Train: one group of workers trains several runs of a source one after the other.
 
-The start of a group costs seconds, so the dataset sizes and seeds of a curve share one. What is finished is what has its
-artifact: a restarted group skips it, and continues the run in hand from its checkpoint.
+The start of a group costs seconds, so the dataset sizes and seeds of a curve share one. What is finished is what has
+its artifact: a restarted group skips it, and continues the run in hand from its checkpoint.
 """
 
 from __future__ import annotations

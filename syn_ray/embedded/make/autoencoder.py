@@ -32,7 +32,7 @@ CHECKPOINT_STEPS = 500
 
 def build_autoencoder(channels: int) -> Any:
     """An untrained autoencoder for images with this many colour channels."""
-    return AutoencoderKL(  # type: ignore[no-untyped-call]
+    return AutoencoderKL(
         in_channels=channels,
         out_channels=channels,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -94,7 +94,7 @@ def train_autoencoder(images: NDArray[np.uint8], minutes: float, checkpoint: Pat
         with torch.autocast("cpu", torch.bfloat16):  # half as fast again as float32 on a processor with bf16
             loss, squared = loss_of(model, batch)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update(model)

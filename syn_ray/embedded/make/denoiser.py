@@ -39,7 +39,7 @@ CHECKPOINT_SECONDS = 150.0
 
 def build_denoiser() -> Any:
     """An untrained denoiser for latents [4, 8, 8]."""
-    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
+    return UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
         out_channels=4,
@@ -55,7 +55,7 @@ def build_denoiser() -> Any:
 
 def build_scheduler() -> Any:
     """The noise schedule, and a sampler that begins at pure noise."""
-    return DDIMScheduler(  # type: ignore[no-untyped-call]
+    return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
@@ -155,7 +155,7 @@ def train_denoiser(
         prompts = book.draw(latents.labels[chosen], latents.attributes[chosen], rng)
         loss = v_loss(model, latents.draw(chosen), tokens[prompts], alphas_cumprod)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         progress = average_gradients(model, budget.progress)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -173,6 +173,6 @@ def train_denoiser(
                 "optimizer": optimizer.state_dict(),
             }
             save_checkpoint(checkpoint, {**parts, "step": step, "spent": budget.spent})
-            on_checkpoint(average.module, budget.spent)  # type: ignore[arg-type]
+            on_checkpoint(average.module, budget.spent)
     _logger.info("trained %d steps, %d images, %.0f s", step, step * BATCH_SIZE * world_size, budget.spent)
-    return average.module  # type: ignore[return-value]
+    return average.module

@@ -54,8 +54,7 @@ def _pack(name: str, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64
         write_shard(
             directory,
             samples[start : start + SHARD_SIZE],
-            provenance={"fingerprint": fingerprint} | identity,
-            class_names=CLASS_NAMES,
+            provenance={"fingerprint": fingerprint, "class_names": list(CLASS_NAMES)} | identity,
         )
         for start in range(0, len(samples), SHARD_SIZE)
     ]

@@ -97,7 +97,7 @@ def main() -> None:
         "class names": [CLASS_NAMES[label] for label in labels],
         "captions": [compose(int(t), int(s), int(p), int(c)) for (t, s, p), c in zip(wanted, labels, strict=True)],
     }
-    pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
+    pipeline = DiffusionPipeline.from_pretrained(
         arguments.model or asset_path("stable-diffusion"),
         dtype=torch.float32,
         safety_checker=None,

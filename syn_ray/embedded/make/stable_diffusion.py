@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 def assemble(vae: Any, model: TextToNoise) -> Any:
     """The pipeline out of its trained parts."""
-    return StableDiffusionPipeline(  # type: ignore[no-untyped-call]
+    return StableDiffusionPipeline(
         vae=vae,
         text_encoder=model.text_encoder,
         tokenizer=build_tokenizer(PromptBook().prompts),
@@ -47,7 +47,7 @@ def save_halves(vae: Any, model: TextToNoise, directory: Path) -> None:
 
 def load_latents(work: Path, data: Path) -> tuple[Any, Latents]:
     """The trained autoencoder, and what it makes of the generator split."""
-    vae = AutoencoderKL.from_pretrained(work / "vae").eval()  # type: ignore[no-untyped-call]
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
     grey = torch.load(work / "autoencoder-grey.pt", weights_only=True)
     narrow = build_autoencoder(channels=1).eval()
     narrow.load_state_dict(grey)

@@ -1,0 +1,153 @@
+"""Fingerprints, messages, seeds, storage and artifacts."""
+
+import json
+import pickle
+from typing import Literal
+
+import pydantic
+import pytest
+
+from syn_ray.core.artifact import read_artifact, write_artifact
+from syn_ray.core.config import PAPER_NOT_GIVEN, Config, defaults_not_from_paper, validate
+from syn_ray.core.errors import GenerationError, SynRayError, UserError, nearest, root_cause
+from syn_ray.core.resources import PoolResources, Resources, load_resources
+from syn_ray.core.seeds import derive_seed, sample_seed
+from syn_ray.core.storage import Storage
+
+
+class Inner(Config):
+    kind: Literal["inner"] = "inner"
+    steps: int = 5
+
+
+class Outer(Config):
+    inner: Inner = Inner()
+    rate: float = 0.5
+    guess: int = pydantic.Field(7, json_schema_extra=dict(PAPER_NOT_GIVEN))
+
+
+def test_a_fingerprint_covers_every_value_and_no_spelling_of_it():
+    assert Outer().fingerprint == Outer(rate=0.5, inner=Inner(steps=5)).fingerprint
+    assert len({c.fingerprint for c in (Outer(), Outer(rate=0.6), Outer(inner=Inner(steps=6)))}) == 3
+    assert Outer().fingerprint == validate(Outer, {"rate": 0.5, "inner": {"steps": 5}}, "here").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"rat": 1}, "file: unknown key 'rat'; did you mean 'rate'?"),
+        ({"inner": {"stps": 1}}, "file: unknown key 'inner.stps'; did you mean 'steps'?"),
+        ({"rate": "x"}, 'file: rate: input should be a valid number, unable to parse string as a number (given: "x")'),
+    ],
+)
+def test_a_mistake_is_one_line_with_path_and_remedy(data, message):
+    with pytest.raises(UserError) as caught:
+        validate(Outer, data, "file")
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2
+
+
+def test_defaults_that_the_paper_does_not_give_are_listed_until_they_are_set():
+    assert defaults_not_from_paper(Outer()) == ["guess=7"]
+    assert defaults_not_from_paper(Outer(guess=7)) == []
+
+
+def test_nearest_names():
+    assert nearest("quikstart", ["quickstart", "paper"]) == "; did you mean 'quickstart'?"
+    assert nearest("zzz", ["b", "a"]) == "; choose from a, b"
+
+
+def test_errors_travel_and_are_found_inside_others():
+    error = pickle.loads(pickle.dumps(UserError("wrong; do this")))
+    assert (type(error), str(error)) == (UserError, "wrong; do this")
+    wrapped = RuntimeError("task failed")
+    wrapped.__cause__ = error
+    assert root_cause(wrapped, GenerationError, "making images failed") is error
+    other = root_cause(RuntimeError("a\n  the last line \n"), GenerationError, "making images failed")
+    assert (type(other), str(other)) == (GenerationError, "making images failed: the last line")
+    assert issubclass(UserError, SynRayError)
+
+
+def test_seeds_are_what_they_always_were():
+    """Known answers: a change of them changes every image of every study."""
+    assert sample_seed(0, 0) == 7268504084884298842
+    assert sample_seed(0, 1) != sample_seed(0, 0) != sample_seed(1, 0) != sample_seed(0, 0, attempt=1)
+    assert derive_seed(0, "1") != derive_seed(0, 1)
+    assert len({sample_seed(3, i) for i in range(10_000)}) == 10_000
+    assert 0 <= min(sample_seed(3, i) for i in range(1000)) and max(sample_seed(3, i) for i in range(1000)) < 2**63
+
+
+def test_resources_are_not_identity(tmp_path):
+    file = tmp_path / "resources.yaml"
+    file.write_text("generate: {max_actors: 3}\n")
+    assert load_resources(file).generate.max_actors == 3
+    file.write_text("generate: {max_actor: 3}\n")
+    with pytest.raises(UserError, match="unknown key 'generate.max_actor'; did you mean 'max_actors'"):
+        load_resources(file)
+    assert load_resources(None) == Resources()
+
+
+def test_a_pool_is_as_large_as_the_cluster_and_the_work():
+    pool = PoolResources()
+    assert pool.gpus({"CPU": 8}) == 0
+    assert pool.gpus({"CPU": 8, "GPU": 4}) == 1
+    assert pool.actors({"CPU": 8, "GPU": 4}, gpus=1, rows=100) == 4
+    assert pool.actors({"CPU": 8}, gpus=0, rows=3) == 3
+    assert pool.actors({}, gpus=0, rows=3) == 1  # an autoscaling cluster that has no worker yet
+    assert PoolResources(max_actors=7).actors({"CPU": 2}, gpus=0, rows=100) == 7
+
+
+def test_storage_shows_whole_files_only(tmp_path):
+    storage = Storage(tmp_path / "a")
+    storage.write_bytes("b/c.bin", b"123")
+    (tmp_path / "a" / ".half.bin.1234.partial").write_bytes(b"1")
+    assert storage.files() == []
+    assert storage.directories() == ["b"]
+    assert (storage / "b").read_bytes("c.bin") == b"123"
+    assert (storage / "b").size_bytes("c.bin") == 3
+    assert storage.size_bytes("nothing") is None
+    assert pickle.loads(pickle.dumps(storage)).uri == storage.uri
+    storage.delete_directory()
+    assert not storage.exists()
+
+
+def test_storage_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"storage '.*/file/x' cannot be written: .*; give another --storage"):
+        Storage(tmp_path / "file" / "x").check_writable()
+
+
+def test_storage_on_an_unknown_scheme_is_said():
+    with pytest.raises(UserError, match=r"storage 'nope://x': .*; give a local path or an s3:// or gs:// URI"):
+        Storage("nope://x")
+
+
+def _write(directory):
+    return write_artifact(
+        directory, kind="k", name="n", fingerprint="f" * 64, config={"a": 1}, seconds=1.5, result={"loss": 0.25}
+    )
+
+
+def test_an_artifact_is_read_back(tmp_path):
+    directory = Storage(tmp_path)
+    assert read_artifact(directory) is None
+    assert _write(directory) == read_artifact(directory, "f" * 64)
+
+
+def test_an_edited_artifact_is_refused(tmp_path):
+    directory = Storage(tmp_path)
+    _write(directory)
+    record = json.loads(directory.read_bytes("artifact.json"))
+    record["result"]["loss"] = 0.1
+    directory.write_bytes("artifact.json", json.dumps(record).encode())
+    with pytest.raises(UserError, match=r"artifact.json: it was edited \(its checksum does not match\); restore it"):
+        read_artifact(directory)
+    directory.write_bytes("artifact.json", b"{")
+    with pytest.raises(UserError, match="not a syn_ray artifact; delete it and run again"):
+        read_artifact(directory)
+
+
+def test_an_artifact_of_another_configuration_is_refused(tmp_path):
+    _write(Storage(tmp_path))
+    with pytest.raises(UserError, match="it belongs to fingerprint ffffffff, this directory to 00000000"):
+        read_artifact(Storage(tmp_path), "0" * 64)

@@ -1,0 +1,198 @@
+"""Samples: fixed by source and index, whatever renders them in whatever order and company."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from syn_ray.core.errors import GenerationError, UserError
+from syn_ray.core.seeds import sample_seed
+from syn_ray.datasets.config import EmbeddedImages
+from syn_ray.generate.config import (
+    EvaluationSource,
+    Gate,
+    GeneratorConfig,
+    ImageFormat,
+    RealSource,
+    SyntheticSource,
+    directory_name,
+)
+from syn_ray.generate.encode import fit_file
+from syn_ray.generate.gate import refused
+from syn_ray.generate.protocol import load_generator
+from syn_ray.generate.render import RealRenderer, SyntheticRenderer, source_rows
+from syn_ray.prompts.config import TemplatePrompts
+
+FORMAT = ImageFormat(size_px=32, mode="L", codec="png")
+GENERATOR = GeneratorConfig(model_id="embedded:stable-diffusion", num_inference_steps=2)
+TOLERANCE = 1
+"""Grey levels by which another batch size may change an image: float kernels sum in another order."""
+
+
+def _source(guidance_scale=2.0, **changes):
+    values = {
+        "generator": GENERATOR,
+        "guidance_scale": guidance_scale,
+        "prompts": TemplatePrompts(kind="clip_templates_7"),
+        "classes": "fashion",
+        "study_seed": 3,
+        "image": FORMAT,
+    }
+    return SyntheticSource(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return load_generator(GENERATOR)
+
+
+def _ignore(count):
+    pass
+
+
+def _pixels(sample):
+    return np.asarray(Image.open(io.BytesIO(sample.image)), dtype=np.int16)
+
+
+def test_a_sample_is_the_same_in_any_shard_order(generator):
+    forward = SyntheticRenderer(_source(), generator)
+    first, second = (forward.render(start, 8, 4, _ignore) for start in (0, 8))
+    backward = SyntheticRenderer(_source(), load_generator(GENERATOR))
+    assert [backward.render(start, 8, 4, _ignore) for start in (8, 0)] == [second, first]
+
+
+def test_labels_prompts_and_seeds_follow_from_the_index(generator):
+    samples = SyntheticRenderer(_source(), generator).render(20, 4, 4, _ignore)
+    assert [(s.sample_index, s.label, s.seed) for s in samples] == [
+        (i, i % 10, sample_seed(3, i)) for i in range(20, 24)
+    ]
+    assert samples[0].text == "a origami t-shirt."
+
+
+def test_another_batch_size_changes_at_most_the_last_bit(generator):
+    renderer = SyntheticRenderer(_source(), generator)
+    one, two = renderer.render(0, 16, 16, _ignore), renderer.render(0, 16, 4, _ignore)
+    assert [s.seed for s in one] == [s.seed for s in two]
+    assert max(np.abs(_pixels(a) - _pixels(b)).max() for a, b in zip(one, two, strict=True)) <= TOLERANCE
+
+
+def test_guidance_changes_the_image_and_not_its_noise(generator):
+    low = SyntheticRenderer(_source(1.0), generator).render(0, 4, 4, _ignore)
+    high = SyntheticRenderer(_source(7.5), generator).render(0, 4, 4, _ignore)
+    assert [s.seed for s in low] == [s.seed for s in high]
+    assert all(not np.array_equal(_pixels(a), _pixels(b)) for a, b in zip(low, high, strict=True))
+
+
+def test_no_unconditional_pass_is_run_at_guidance_one(generator, monkeypatch):
+    batches = []
+    unet = generator._pipeline.unet
+    forward = unet.forward
+    monkeypatch.setattr(
+        unet, "forward", lambda sample, *a, **k: batches.append(len(sample)) or forward(sample, *a, **k)
+    )
+    generator.generate(["a bag"] * 3, [1, 2, 3], 1.0)
+    generator.generate(["a bag"] * 3, [1, 2, 3], 1.5)
+    assert batches == [3, 3, 6, 6]
+
+
+def test_a_distinct_prompt_is_encoded_once(monkeypatch):
+    fresh = load_generator(GENERATOR)
+    asked = []
+    encode = fresh._pipeline.encode_prompt
+    monkeypatch.setattr(
+        fresh._pipeline, "encode_prompt", lambda prompt, *a, **k: asked.append(prompt) or encode(prompt, *a, **k)
+    )
+    fresh.generate(["a bag", "a coat", "a bag"], [1, 2, 3], 2.0)
+    fresh.generate(["a coat", "a bag", "a coat"], [4, 5, 6], 2.0)
+    assert sorted(prompt for prompt in asked if prompt is not None) == ["", "a bag", "a coat"]
+
+
+class _SometimesBlack:
+    """A generator whose images of certain seeds are black; the others show their seed."""
+
+    def __init__(self, black):
+        self.black = black
+        self.asked = []
+
+    def generate(self, prompts, seeds, guidance_scale):
+        self.asked.append(list(seeds))
+        images = np.zeros((len(seeds), 32, 32, 3), dtype=np.uint8)
+        for image, seed in zip(images, seeds, strict=True):
+            if seed not in self.black:
+                image[:] = np.random.default_rng(seed).integers(0, 256, image.shape)
+        return images
+
+    def provenance(self):
+        return {}
+
+
+def test_a_black_image_is_counted_and_made_again_from_the_next_seed():
+    black = {sample_seed(3, 2), sample_seed(3, 2, attempt=1)}
+    renderer = SyntheticRenderer(_source(), _SometimesBlack(black))
+    samples = renderer.render(0, 4, 4, _ignore)
+    assert [s.seed for s in samples] == [sample_seed(3, 0), sample_seed(3, 1), sample_seed(3, 2, 2), sample_seed(3, 3)]
+    assert renderer.take_refusals() == {"black": 2}
+    assert renderer.take_refusals() == {}
+
+
+def test_images_that_stay_black_stop_the_run_after_the_attempts():
+    broken = _SometimesBlack({sample_seed(3, 1, attempt=n) for n in range(9)})
+    with pytest.raises(GenerationError) as caught:
+        SyntheticRenderer(_source(gate=Gate(attempts=3)), broken).render(0, 4, 4, _ignore)
+    assert str(caught.value).startswith(
+        "source 'stable-diffusion-clip_templates_7-g2', sample 1: 3 images in a row were refused"
+    )
+    assert len(broken.asked) == 3
+
+
+def test_the_gate_knows_black_flat_and_good():
+    images = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    images[1] = 128
+    images[2] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
+    assert refused(images, Gate()) == ["black", "flat", None]
+    assert refused(images[..., 0], Gate()) == ["wrong shape"] * 3
+
+
+def test_a_real_source_is_balanced_and_its_prefixes_nest():
+    source = RealSource(images=EmbeddedImages(name="pool"), classes="fashion", study_seed=0, image=FORMAT)
+    renderer = RealRenderer(source)
+    samples = renderer.render(0, 40, 1, _ignore)
+    assert [s.label for s in samples] == [i % 10 for i in range(40)]
+    assert renderer.render(10, 5, 1, _ignore) == samples[10:15]
+    other = RealRenderer(source.model_copy(update={"study_seed": 1})).render(0, 40, 1, _ignore)
+    assert [s.image for s in other] != [s.image for s in samples]
+    assert source_rows(source) % 10 == 0
+
+
+@pytest.mark.parametrize(("name", "rows"), [("v2", 5000), ("sketch", 5000), ("rendition", 5000)])
+def test_evaluation_sets_hold_every_image(name, rows):
+    source = EvaluationSource(images=EmbeddedImages(name=name), classes="fashion", image=FORMAT)
+    assert source_rows(source) == rows
+    (sample,) = RealRenderer(source).render(7, 1, 1, _ignore)
+    assert Image.open(io.BytesIO(sample.image)).size == (32, 32)
+
+
+def test_a_file_is_left_alone_where_it_has_the_form_and_fitted_where_not():
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 64, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    fitted = fit_file(buffer.getvalue(), ImageFormat(size_px=32))
+    assert (Image.open(io.BytesIO(fitted)).size, Image.open(io.BytesIO(fitted)).format) == ((32, 32), "JPEG")
+    assert fit_file(fitted, ImageFormat(size_px=32)) is fitted
+
+
+def test_identity_is_what_is_computed():
+    assert directory_name(_source()) == directory_name(_source())
+    different = [_source(), _source(7.5), _source(study_seed=4), _source(image=ImageFormat(size_px=64))]
+    assert len({s.fingerprint for s in different}) == 4
+    with pytest.raises(
+        ValueError, match=r"guidance_scale 0.5 is below what stable_diffusion takes; give 1 \(no guidance\)"
+    ):
+        _source(0.5)
+
+
+def test_a_model_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"generator '.*/nothing' cannot be loaded: .*; fetch it with"):
+        load_generator(GeneratorConfig(model_id=str(tmp_path / "nothing")))
+    with pytest.raises(ValueError, match="there is no embedded generator 'stable-difusion'; did you mean"):
+        GeneratorConfig(model_id="embedded:stable-difusion")

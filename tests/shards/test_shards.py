@@ -1,0 +1,165 @@
+"""The shard format: what others read in it, what is found broken, what is kept and what is made again."""
+
+import io
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from syn_ray.core.errors import ShardError, UserError
+from syn_ray.core.storage import Storage
+from syn_ray.shards.manifest import Manifest, adopt_unlisted, drop_damaged, read_manifest, write_manifest
+from syn_ray.shards.reader import read_sample, read_samples
+from syn_ray.shards.schema import SCHEMA, Sample
+from syn_ray.shards.verify import verify
+from syn_ray.shards.writer import write_shard
+
+FINGERPRINT = "a" * 64
+NAMES = ("cat", "dog")
+
+
+def _png(seed):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write(directory, start, rows=8, fingerprint=FINGERPRINT):
+    samples = [Sample(i, _png(i), i % 2, f"a {NAMES[i % 2]}", i * 7) for i in range(start, start + rows)]
+    return write_shard(directory, samples, provenance={"fingerprint": fingerprint})
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Three shards of eight samples."""
+    directory = Storage(tmp_path / "images" / "source")
+    manifest = Manifest(name="source", fingerprint=FINGERPRINT, shard_size=8, batch_size=4)
+    manifest = manifest.with_shards([_write(directory, start) for start in (16, 0, 8)])
+    write_manifest(directory, manifest)
+    return directory, manifest
+
+
+def _flip(directory, name, position):
+    data = bytearray(directory.read_bytes(name))
+    data[position] ^= 1
+    directory.write_bytes(name, bytes(data))
+
+
+def test_a_dataset_is_a_prefix_in_order(source):
+    directory, manifest = source
+    assert read_manifest(directory, FINGERPRINT) == manifest
+    whole = read_samples(directory, manifest, 24)
+    assert whole.schema == SCHEMA
+    assert whole["sample_index"].to_pylist() == list(range(24))
+    assert read_samples(directory, manifest, 11).equals(whole.slice(0, 11))
+    assert read_sample(directory, 13)["seed"] == 91
+
+
+def test_a_shard_made_again_has_the_same_bytes(source, tmp_path):
+    _, manifest = source
+    assert _write(Storage(tmp_path / "other"), 8) == manifest.shards[1]
+
+
+def test_hugging_face_datasets_shows_images_labels_and_text(source, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    directory, _ = source
+    files = [str(path) for path in sorted(directory.local_path.glob("*.parquet"))]
+    rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows[3]["image"].size == (16, 16)
+    assert (rows[3]["label"], rows[3]["text"]) == (1, "a dog")
+
+
+def test_pandas_and_duckdb_read_the_shards(source):
+    duckdb = pytest.importorskip("duckdb")
+    directory, manifest = source
+    frame = pq.read_table(directory.path(manifest.shards[0].name)).to_pandas()
+    assert frame["text"].tolist()[:2] == ["a cat", "a dog"]
+    query = f"select label, count(*), min(octet_length(image.bytes)) from '{directory.path()}/*.parquet' group by 1 order by 1"
+    answer = duckdb.sql(query).fetchall()
+    assert [(label, count) for label, count, _ in answer] == [(0, 12), (1, 12)]
+    assert all(size > 0 for *_, size in answer)
+
+
+def test_images_lie_uncompressed_in_row_groups_of_a_hundred(tmp_path):
+    directory = Storage(tmp_path)
+    entry = _write(directory, 0, rows=250)
+    metadata = pq.ParquetFile(directory.path(entry.name)).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [100, 100, 50]
+    columns = {metadata.row_group(0).column(i).path_in_schema: metadata.row_group(0).column(i) for i in range(6)}
+    assert columns["image.bytes"].compression == "UNCOMPRESSED"
+    assert columns["image.bytes"].statistics is None
+
+
+def test_verify_finds_nothing_in_a_whole_source(source, tmp_path):
+    report = verify(Storage(tmp_path))
+    assert (report.sources, report.shards, report.samples, report.problems) == (1, 3, 24, [])
+
+
+def test_verify_names_shard_and_sample_of_a_flipped_byte(source):
+    directory, manifest = source
+    shard = manifest.shards[1]
+    image = read_sample(directory, 10)["image"]["bytes"]
+    _flip(directory, shard.name, directory.read_bytes(shard.name).index(image) + len(image) // 2)
+    (problem,) = verify(directory).problems
+    assert (problem.shard, problem.sample_index) == ("shard-00000008.parquet", 10)
+    assert str(problem).endswith(
+        "shard-00000008.parquet, sample 10: the image's bytes have changed; run generate again"
+    )
+
+
+def test_verify_names_what_is_gone_cut_off_or_changed_outside_images(source):
+    directory, manifest = source
+    directory.delete_file(manifest.shards[0].name)
+    directory.write_bytes(manifest.shards[1].name, directory.read_bytes(manifest.shards[1].name)[:500])
+    data = directory.read_bytes(manifest.shards[2].name)
+    directory.write_bytes(manifest.shards[2].name, data.replace(b'"fingerprint"', b'"fingerprimt"'))
+    reasons = [problem.reason for problem in verify(directory).problems]
+    assert reasons[0].startswith("the manifest lists it and it is not there")
+    assert reasons[1].startswith("it cannot be read")
+    assert reasons[2].startswith("its sha256 is not the manifest's")
+
+
+def test_verify_of_a_directory_without_sources_is_the_users_mistake(tmp_path):
+    with pytest.raises(UserError, match="holds no source"):
+        verify(Storage(tmp_path))
+
+
+@pytest.mark.parametrize("check_bytes", [0, 2**30])
+def test_damaged_shards_are_dropped_and_not_adopted(source, check_bytes):
+    directory, manifest = source
+    directory.delete_file(manifest.shards[0].name)
+    _flip(directory, manifest.shards[1].name, 600)
+    kept = drop_damaged(directory, manifest, check_bytes)
+    assert kept.missing(24) == ([0, 8] if check_bytes else [0])  # beyond check_bytes only names and sizes are compared
+    assert adopt_unlisted(directory, kept, {shard.name for shard in manifest.shards}) == kept
+
+
+def test_whole_shards_that_a_killed_run_left_are_adopted(source):
+    directory, manifest = source
+    unlisted = manifest.without({shard.name for shard in manifest.shards[1:]})
+    assert adopt_unlisted(directory, unlisted, set()) == manifest
+    _flip(directory, manifest.shards[1].name, 600)
+    _write(directory, 16, fingerprint="b" * 64)
+    assert adopt_unlisted(directory, unlisted, set()) == unlisted
+
+
+def test_a_manifest_with_a_missing_shard_is_said(source):
+    directory, manifest = source
+    gap = manifest.without({"shard-00000008.parquet"})
+    message = "source 'source' lists 16 of the first 24 samples, shard-00000008.parquet is missing; run generate again"
+    with pytest.raises(UserError) as caught:
+        read_samples(directory, gap, 24)
+    assert str(caught.value) == message
+    directory.delete_file("shard-00000008.parquet")
+    with pytest.raises(ShardError, match=r"shard-00000008.parquet cannot be read: .*; run generate again"):
+        read_samples(directory, manifest, 24)
+
+
+def test_a_manifest_of_another_source_is_refused(source):
+    directory, _ = source
+    with pytest.raises(UserError, match="belongs to source aaaaaaaa, this directory to 00000000"):
+        read_manifest(directory, "0" * 64)
+    directory.write_bytes("manifest.json", b"[]")
+    with pytest.raises(UserError, match="not a manifest; delete it and run generate again"):
+        read_manifest(directory)
