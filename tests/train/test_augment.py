@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -136,3 +137,13 @@ def test_a_visit_is_augmented_alike_at_any_dataset_size(make_config, make_source
     assert torch.equal(seen[0], seen[2])
     assert torch.equal(seen[1], seen[3])
     assert not torch.equal(seen[0], seen[1])  # another visit, another crop
+
+
+def test_equal_images_are_augmented_apart(make_config, make_source):
+    """Sixteen samples that hold one picture: each is moved by its own draw."""
+    source = make_source(16)
+    picture = pa.concat_arrays([source["image"].chunk(0).slice(0, 1)] * 16)
+    same = source.set_column(1, "image", picture)
+    config = make_config(augment={"shift_px": 4, "mixup_alpha": 0.0})  # 9 x 9 x 2 outcomes
+    images = StepBatches(config, same, 5, rank=0, world_size=1, cache_bytes=10**9)[0].images
+    assert len(images.flatten(1).unique(dim=0)) >= 14

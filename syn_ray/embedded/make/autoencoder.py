@@ -94,7 +94,7 @@ def train_autoencoder(images: NDArray[np.uint8], minutes: float, checkpoint: Pat
         with torch.autocast("cpu", torch.bfloat16):  # half as fast again as float32 on a processor with bf16
             loss, squared = loss_of(model, batch)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update(model)
@@ -136,7 +136,7 @@ def main() -> None:
     """Trains, measures on the test images and saves a three-channel autoencoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with the idx files")
-    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--minutes", type=float, default=8.5)
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the result")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

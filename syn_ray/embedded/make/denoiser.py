@@ -8,7 +8,7 @@ Run by `stable_diffusion.py`.
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -144,6 +144,7 @@ def train_denoiser(
         optimizer.load_state_dict(state["optimizer"])
         average.steps = step = state["step"]
         budget.spent_before = state["spent"]
+    averaged = cast("TextToNoise", average.module)
     rank, world_size = place()
     torch.manual_seed(1_000_003 * rank + seed + step)
     rng = np.random.default_rng([seed, step, rank])
@@ -155,7 +156,7 @@ def train_denoiser(
         prompts = book.draw(latents.labels[chosen], latents.attributes[chosen], rng)
         loss = v_loss(model, latents.draw(chosen), tokens[prompts], alphas_cumprod)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         progress = average_gradients(model, budget.progress)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -173,6 +174,6 @@ def train_denoiser(
                 "optimizer": optimizer.state_dict(),
             }
             save_checkpoint(checkpoint, {**parts, "step": step, "spent": budget.spent})
-            on_checkpoint(average.module, budget.spent)
+            on_checkpoint(averaged, budget.spent)
     _logger.info("trained %d steps, %d images, %.0f s", step, step * BATCH_SIZE * world_size, budget.spent)
-    return average.module
+    return averaged

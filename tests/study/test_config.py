@@ -1,0 +1,104 @@
+"""Study files: what they expand to, and what is said of mistakes in them."""
+
+import pytest
+
+from syn_ray.core.errors import UserError
+from syn_ray.core.resources import GenerateResources
+from syn_ray.core.storage import Storage
+from syn_ray.study.config import built_in_studies, load_study
+from syn_ray.study.plan import StudyPlan
+
+
+def test_built_in_studies_resolve():
+    assert {"quickstart", "embedded-effects"} <= set(built_in_studies())
+    quickstart = load_study("quickstart")
+    assert [curve.name for curve in quickstart.cells()] == ["real", "sd-captions-g1", "sd-captions-g2", "sd-captions-g7.5"]
+    effects = load_study("embedded-effects")
+    assert len(effects.cells()) == 11
+    assert effects.dataset_sizes == (256, 512, 1024, 2048, 4096, 8192)
+    assert effects.seeds == (0, 1, 2)
+
+
+def test_a_list_of_lists_makes_one_curve_of_each_pair():
+    study = load_study("quickstart", ["curves.1.prompts=[captions, classnames]", "curves.1.guidance_scale=[1, 3]"])
+    names = [curve.name for curve in study.cells()[1:]]
+    assert names == ["sd-captions-g1", "sd-captions-g3", "sd-classnames-g1", "sd-classnames-g3"]
+
+
+def test_curves_of_one_source_share_its_images_across_studies(tmp_path):
+    one, two = (StudyPlan(load_study(name), Storage(tmp_path)) for name in ("quickstart", "embedded-effects"))
+    for curve in one.curves:
+        twin = next(other for other in two.curves if other.name == curve.name)
+        assert one.source_directory(curve.source).uri == two.source_directory(twin.source).uri
+
+
+def test_identity_is_what_is_computed_and_nothing_else(tmp_path):
+    plain, moved = (StudyPlan(load_study("quickstart"), Storage(tmp_path / name)) for name in "ab")
+    renamed = StudyPlan(load_study("quickstart", ["question=Other?", "name=other"]), Storage(tmp_path))
+    changed = StudyPlan(load_study("quickstart", ["train.batch_size=32"]), Storage(tmp_path))
+    runs = [[run.fingerprint for curve in plan.curves for run in plan.runs(curve)] for plan in (plain, moved, renamed)]
+    assert runs[0] == runs[1] == runs[2]
+    assert not set(runs[0]) & {run.fingerprint for curve in changed.curves for run in changed.runs(curve)}
+    assert [curve.source.fingerprint for curve in changed.curves] == [curve.source.fingerprint for curve in plain.curves]
+    assert len(set(runs[0])) == 16
+
+
+def test_a_larger_size_leaves_the_runs_of_the_others(tmp_path):
+    small = StudyPlan(load_study("quickstart"), Storage(tmp_path))
+    grown = StudyPlan(load_study("quickstart", ["dataset_sizes=[256,512,1024,2048,4096]"]), Storage(tmp_path))
+    known = {run.fingerprint for run in small.runs(small.curves[1])}
+    assert known < {run.fingerprint for run in grown.runs(grown.curves[1])}
+
+
+def test_auto_shards_are_of_the_smallest_size(tmp_path):
+    plan = StudyPlan(load_study("quickstart"), Storage(tmp_path))
+    assert plan.resolve_shard_size(GenerateResources()).shard_size == 256
+    assert plan.resolve_shard_size(GenerateResources(shard_size=7)).shard_size == 7
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("curves.1.generator=sdd", "quickstart: curves: there is no generator 'sdd'; did you mean 'sd'?"),
+        ("curves.1.prompts=caption", "quickstart: curves: there is no prompt set 'caption'; did you mean 'captions'?"),
+        (
+            "curves.1.guidance_scale=0.5",
+            "quickstart: curves: guidance_scale 0.5 is below what stable_diffusion takes; give 1 (no guidance) or more",
+        ),
+        ("curves.1.guidance_scale=[1,1]", "quickstart: curves: 'sd-captions-g1' is there twice; give each curve once"),
+        ("curves.1.guidance_scale=high", "quickstart: curves: guidance_scale 'high' is not a number"),
+        (
+            "dataset_sizes=[512,256]",
+            "quickstart: dataset_sizes: dataset sizes must rise, each given once (given: [512, 256])",
+        ),
+        ("dataset_sizes=[-5,256]", "quickstart: dataset_sizes.0: input should be greater than 0 (given: -5)"),
+        ("train.batchsize=3", "quickstart: unknown key 'train.batchsize'; did you mean 'batch_size'?"),
+        ("generators.sd.famly=x", "quickstart: unknown key 'generators.sd.famly'; did you mean 'family'?"),
+        ("classes=fashon", "quickstart: classes: there is no vocabulary 'fashon'; did you mean 'fashion'?"),
+        ("fit_window=[9,9]", "quickstart: fit_window [9, 9] is empty; give [smallest D, largest D]"),
+        ("nonsense", "--set nonsense: give it as a.b=value"),
+        ("curves.9.source=real", "--set curves.9.source: '9' is no position in a list of 2"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(override, message):
+    with pytest.raises(UserError) as caught:
+        load_study("quickstart", [override])
+    assert str(caught.value) == message
+
+
+def test_studies_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match="there is no study 'quikstart'; did you mean 'quickstart'"):
+        load_study("quikstart")
+    with pytest.raises(UserError, match=r"study file '.*/no.yaml' cannot be read: No such file"):
+        load_study(str(tmp_path / "no.yaml"))
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(UserError, match=r"study file '.*bad.yaml' is not YAML"):
+        load_study(str(tmp_path / "bad.yaml"))
+
+
+def test_a_size_beyond_the_real_pool(tmp_path):
+    plan = StudyPlan(load_study("quickstart", ["dataset_sizes=[256,99999]"]), Storage(tmp_path))
+    with pytest.raises(UserError) as caught:
+        plan.check_sizes()
+    expected = "dataset_sizes: 99999 is beyond 'real-pool', which has 19490 class-balanced images; give at most 19490"
+    assert str(caught.value) == expected
