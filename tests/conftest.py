@@ -1,4 +1,4 @@
-"""What many tests share: a Ray for the whole session, and a study small enough to run in seconds."""
+"""What many tests share: one Ray for the whole session."""
 
 import os
 import secrets
@@ -11,20 +11,6 @@ import pytest
 from syn_ray.study.environment import set_environment
 
 set_environment()
-
-TINY = (
-    "dataset_sizes=[16,32,64]",
-    "fit_window=[16,64]",
-    "reference_size=64",
-    "score.images_per_class=4",
-    "generators.sd.num_inference_steps=2",
-    "curves.1.guidance_scale=[1,4]",
-    "train.steps.base_steps=40",
-    "train.steps.steps_per_doubling=5",
-    "train.steps.reference_size=16",
-    "evaluation_sets={v2: {kind: embedded, name: v2}, adversarial: {kind: embedded, name: adversarial}}",
-)
-"""Changes that make quickstart a study of seconds: three curves, nine trainings, two evaluation sets."""
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,19 @@ def _run(capsys, *arguments):
         (["run", "quikstart"], "syn-ray: there is no study 'quikstart'; did you mean 'quickstart'?"),
         (["run", "quickstart", "--storage", "{file}/x"], "syn-ray: storage '{file}/x' cannot be written"),
         (["run", "quickstart", "--resources", "{file}x"], "syn-ray: resources file '{file}x' cannot be read"),
-        (["plan", "quickstart", "--set", "dataset_sizes=[4,99999]"], "syn-ray: dataset_sizes: 99999 is beyond 'real-pool'"),
+        (
+            ["plan", "quickstart", "--set", "dataset_sizes=[4,99999]"],
+            "syn-ray: dataset_sizes: 99999 is beyond 'real-pool'",
+        ),
         (["verify", "{file}x"], "syn-ray: '{file}x' does not exist; give a storage or a directory under images/"),
-        (["show", "{folder}"], "syn-ray: '{folder}' holds no shards (no manifest.json); give a directory under images/"),
-        (["fit", "quickstart", "--storage", "{folder}"], "syn-ray: study 'quickstart' has no results yet; run `syn-ray run`"),
+        (
+            ["show", "{folder}"],
+            "syn-ray: '{folder}' holds no shards (no manifest.json); give a directory under images/",
+        ),
+        (
+            ["fit", "quickstart", "--storage", "{folder}"],
+            "syn-ray: study 'quickstart' has no results yet; run `syn-ray run`",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(capsys, tmp_path, arguments, message):

@@ -8,24 +8,24 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-import timm
-import torch
 from ray.data import ActorPoolStrategy
 
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import MissingResultError, SynRayError, root_cause
 from syn_ray.core.resources import PoolResources
 from syn_ray.core.storage import Storage
-from syn_ray.evaluate.classify import Predictions, metrics, per_class, predict
 from syn_ray.evaluate.evaluation import PREDICTIONS, Evaluation
-from syn_ray.shards.decode import decode_images
 from syn_ray.shards.reader import open_source, read_samples
+
+if TYPE_CHECKING:
+    import torch
+
+    from syn_ray.evaluate.classify import Predictions
 
 BATCH_SIZE = 256
 MODELS_AN_ACTOR = 8
@@ -76,10 +76,14 @@ class _Judge:
     def __init__(self, work: list[list[Evaluation]], batch_size: int) -> None:
         self._work = work
         self._batch_size = batch_size
-        self._sets: dict[str, tuple[torch.Tensor, np.ndarray[Any, Any]]] = {}
+        import torch  # here and below: loaded by the actors alone
+
+        self._sets: dict[str, tuple[torch.Tensor, Any]] = {}
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        from syn_ray.evaluate.classify import predict
+
         evaluations = self._work[int(batch["work"][0])]
         model = _load_model(evaluations[0].model)
         for evaluation in evaluations:
@@ -97,7 +101,9 @@ class _Judge:
             _write(evaluation, predictions, time.monotonic() - started)
         return {"done": [len(evaluations)]}
 
-    def _set(self, evaluation: Evaluation) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
+    def _set(self, evaluation: Evaluation) -> tuple[torch.Tensor, Any]:
+        from syn_ray.shards.decode import decode_images
+
         key = f"{evaluation.eval_fingerprint}-{evaluation.image_px}-{evaluation.resize_px}"
         if key not in self._sets:
             manifest = open_source(evaluation.images)
@@ -108,6 +114,8 @@ class _Judge:
 
 
 def _load_model(directory: Storage) -> torch.nn.Module:
+    import timm
+
     with tempfile.TemporaryDirectory() as folder:
         for name in ("config.json", "model.safetensors"):
             (Path(folder) / name).write_bytes(directory.read_bytes(name))
@@ -116,6 +124,8 @@ def _load_model(directory: Storage) -> torch.nn.Module:
 
 
 def _write(evaluation: Evaluation, predictions: Predictions, seconds: float) -> None:
+    from syn_ray.evaluate.classify import metrics
+
     buffer = io.BytesIO()
     table = pa.table({name: getattr(predictions, name) for name in ("loss", "label", "rank_of_label", "predicted")})
     pq.write_table(table, buffer, compression="zstd")
@@ -134,6 +144,8 @@ def _write(evaluation: Evaluation, predictions: Predictions, seconds: float) -> 
 
 def _per_class(predictions: Predictions) -> dict[str, list[float]]:
     """The metrics of each class that occurs, as columns."""
+    from syn_ray.evaluate.classify import per_class
+
     names = [str(index) for index in range(int(predictions.label.max()) + 1)]
     columns = per_class(predictions, names).drop(columns="class_name").to_dict("list")
     return {str(name): [float(value) for value in values] for name, values in columns.items()}

@@ -110,7 +110,7 @@ def _quiet() -> Iterator[None]:
     level = diffusers.logging.get_verbosity()
     diffusers.logging.set_verbosity_error()
     diffusers.logging.disable_progress_bar()
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     try:
         yield
     finally:

@@ -21,8 +21,8 @@ def bootstrap_scores(
 ) -> tuple[Interval, Interval]:
     """Intervals of recognizability and diversity, by a bootstrap over images within each class.
 
-    A class drawn with repeats spreads less than the class by a factor of sqrt((n - 1) / n) on average; the replicates of
-    diversity are enlarged by its inverse, so that they lie about the value itself.
+    A class drawn with repeats spreads less than the class by a factor of sqrt((n - 1) / n) on average; the replicates
+    of diversity are enlarged by its inverse, so that they lie about the value itself.
 
     Args:
         labels: the class each image was made for, shape [images].

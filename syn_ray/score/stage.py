@@ -14,7 +14,6 @@ from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import SynRayError, root_cause
 from syn_ray.core.resources import PoolResources
 from syn_ray.score.diversity import diversity_per_class
-from syn_ray.score.features import ScoringClassifier
 from syn_ray.score.interval import bootstrap_scores
 from syn_ray.score.recognizability import f1_per_class
 from syn_ray.score.scoring import Scoring
@@ -91,6 +90,8 @@ class _Looker:
     """An actor: holds the classifier, looks at the scored samples of a shard."""
 
     def __init__(self, scoring: Scoring, batch_size: int) -> None:
+        from syn_ray.score.features import ScoringClassifier  # loads torch: in the actors alone
+
         self._scoring = scoring
         self._classifier = ScoringClassifier(scoring.config)
         self._batch_size = batch_size

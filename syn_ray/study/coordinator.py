@@ -6,7 +6,7 @@ import collections
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -19,7 +19,9 @@ from syn_ray.score.scoring import Scoring
 from syn_ray.score.stage import score_images
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.study.plan import StudyPlan
-from syn_ray.train.loop import Progress
+
+if TYPE_CHECKING:
+    from syn_ray.train.loop import Progress
 
 HEAD_NODE = {"node:__internal_head__": 0.001}
 THREADS = 64
@@ -62,9 +64,8 @@ class _Coordinator:
 
     def prepare_evaluation(self) -> list[Artifact]:
         """Makes the evaluation sets."""
-        requests = [Request(source) for source in self._plan.evaluation_sources.values()]
         with self._evaluation:
-            return make_images(requests, self._plan.images, self._resources.generate)
+            return make_images(self._plan.evaluation_requests, self._plan.images, self._resources.generate)
 
     def score(self, scoring: Scoring) -> Artifact:
         """Scores a source, once."""

@@ -21,7 +21,6 @@ from syn_ray.evaluate.stage import evaluate_runs
 from syn_ray.study.config import Curve
 from syn_ray.study.coordinator import training_reporter
 from syn_ray.study.plan import StudyPlan
-from syn_ray.train.stage import train_runs
 
 TRIAL_RESOURCES = {"node:__internal_head__": 0.001}
 MOST_TRIALS = 32
@@ -84,6 +83,8 @@ def _run_curve(config: dict[str, Any], plan: StudyPlan, resources: Resources, co
 def _run_rung(
     plan: StudyPlan, curve: Curve, sizes: tuple[int, ...], resources: Resources, coordinator: Any
 ) -> list[dict[str, Any]]:
+    from syn_ray.train.stage import train_runs  # loads torch: in the trials alone
+
     def doing(what: str) -> None:
         coordinator.set_doing.remote(curve.name, what)
 

@@ -14,6 +14,7 @@ from syn_ray.datasets.vocabulary import class_names
 from syn_ray.evaluate.evaluation import Evaluation
 from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource, directory_name
 from syn_ray.generate.render import source_rows
+from syn_ray.generate.work import Request
 from syn_ray.score.scoring import Scoring
 from syn_ray.shards.manifest import drop_damaged, read_manifest
 from syn_ray.study.config import Curve, StudyConfig
@@ -37,6 +38,12 @@ class StudyPlan:
     @cached_property
     def evaluation_sources(self) -> dict[str, EvaluationSource]:
         return self.config.evaluation_sources()
+
+    @property
+    def evaluation_requests(self) -> list[Request]:
+        """Each evaluation set once, all of its images."""
+        sources = {source.fingerprint: source for source in self.evaluation_sources.values()}
+        return [Request(source) for source in sources.values()]
 
     @cached_property
     def class_names(self) -> Sequence[str]:

@@ -180,12 +180,12 @@ def fits_table(plan: StudyPlan, laws: dict[tuple[str, str], BootstrappedLaw]) ->
 
 
 def intervals_table(plan: StudyPlan, laws: dict[tuple[str, str], BootstrappedLaw]) -> pd.DataFrame:
-    """95% intervals of single points, as the report draws them: losses from the laws' replicates, scores from theirs."""
+    """95% intervals of single points, as the report draws them: losses from the laws' replicates, scores as scored."""
     rows = []
-    for (curve, eval_set), law in laws.items():
+    for (name, eval_set), law in laws.items():
         for size in sorted(law.losses):
             _, low, high = law.loss(size)
-            rows.append((curve, eval_set, "loss", int(size), low, high))
+            rows.append((name, eval_set, "loss", int(size), low, high))
     for curve in plan.curves:
         scoring = plan.scoring(curve)
         scores = read_artifact(scoring.directory, scoring.fingerprint)

@@ -21,7 +21,6 @@ from syn_ray.study.grid import run_grid
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.progress import shown
 from syn_ray.train.config import check_model
-from syn_ray.train.stage import train_runs
 
 
 def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler | None, console: Console) -> None:
@@ -30,11 +29,11 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
     Raises:
         SynRayError: a curve failed; the others have run as far as they could.
     """
-    check_model(plan.config.train)
     with connected(resources):
         coordinator = start_coordinator(plan, resources)
         with shown(plan, coordinator, console):
             try:
+                ray.get(ray.remote(check_model).options(num_cpus=0).remote(plan.config.train))
                 coordinator.prepare_evaluation.remote()  # begun now; each curve waits for it before it is judged
                 grid = run_grid(plan, resources, coordinator, scheduler)
             except ray.exceptions.RayError as error:
@@ -51,9 +50,9 @@ def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> N
     for generator in {c.source.generator for c in plan.curves if isinstance(c.source, SyntheticSource)}:
         check_generator(generator, generate)
     requests = [[Request(curve.source, plan.images_needed)] for curve in plan.curves]
-    requests.append([Request(source) for source in plan.evaluation_sources.values()])
-    for request in requests:
-        for artifact in make_images(request, plan.images, generate):
+    requests.append(plan.evaluation_requests)
+    for group in requests:
+        for artifact in make_images(group, plan.images, generate):
             console.print(f"{artifact.name}: {artifact.result['rows']} images", highlight=False)
 
 
@@ -69,6 +68,8 @@ def score_stage(plan: StudyPlan, resources: Resources, console: Console) -> None
 
 def train_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
     """Trains every run of every curve."""
+    from syn_ray.train.stage import train_runs  # loads torch
+
     check_model(plan.config.train)
     for curve in plan.curves:
         for artifact in train_runs(plan.runs(curve), resources.train, plan.root / "train"):
@@ -77,7 +78,7 @@ def train_stage(plan: StudyPlan, resources: Resources, console: Console) -> None
 
 def evaluate_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
     """Judges every finished run on every evaluation set."""
-    make_images([Request(s) for s in plan.evaluation_sources.values()], plan.images, resources.generate)
+    make_images(plan.evaluation_requests, plan.images, resources.generate)
     evaluations = [e for curve in plan.curves for run in plan.runs(curve) for e in plan.evaluations(run)]
     for artifact in evaluate_runs(evaluations, resources.evaluate):
         console.print(

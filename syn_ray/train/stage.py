@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
 import ray.train
 import ray.train.torch
-import torch.distributed as dist
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
@@ -23,11 +22,12 @@ from syn_ray.core.resources import TrainResources
 from syn_ray.core.storage import Storage
 from syn_ray.shards.manifest import ShardEntry
 from syn_ray.shards.reader import open_source, read_shard
-from syn_ray.train.checkpoint import CheckpointFile, export_model
-from syn_ray.train.loop import Progress, train_classifier
 from syn_ray.train.run import Run
 
-OnProgress = Callable[[str, Progress], None]
+if TYPE_CHECKING:
+    from syn_ray.train.loop import Progress
+
+OnProgress = Callable[[str, "Progress"], None]
 """Called in the first worker with a run's name. Must pickle."""
 
 
@@ -118,6 +118,12 @@ def _train_all(config: dict[str, Any]) -> SynRayError | None:
 
 
 def _train_one(run: Run, samples: pa.Table, resources: TrainResources, on_progress: OnProgress | None) -> None:
+    # Loaded by the workers alone: the trial and Ray Train's controller, which import this module, do without.
+    import torch.distributed as dist
+
+    from syn_ray.train.checkpoint import CheckpointFile, export_model
+    from syn_ray.train.loop import train_classifier
+
     if read_artifact(run.directory, run.fingerprint) is not None:
         return  # finished before the group was restarted
     first = ray.train.get_context().get_world_rank() == 0

@@ -22,6 +22,7 @@ from syn_ray.generate.encode import fit_file
 from syn_ray.generate.gate import refused
 from syn_ray.generate.protocol import load_generator
 from syn_ray.generate.render import RealRenderer, SyntheticRenderer, source_rows
+from syn_ray.generate.stable_diffusion import StableDiffusionGenerator
 from syn_ray.prompts.config import TemplatePrompts
 
 FORMAT = ImageFormat(size_px=32, mode="L", codec="png")
@@ -84,25 +85,29 @@ def test_guidance_changes_the_image_and_not_its_noise(generator):
     assert all(not np.array_equal(_pixels(a), _pixels(b)) for a, b in zip(low, high, strict=True))
 
 
+def _spy(monkeypatch, owner, name, note):
+    """Calls go through; `note` sees their first argument."""
+    real = getattr(owner, name)
+
+    def spied(first, *arguments, **keywords):
+        note(first)
+        return real(first, *arguments, **keywords)
+
+    monkeypatch.setattr(owner, name, spied)
+
+
 def test_no_unconditional_pass_is_run_at_guidance_one(generator, monkeypatch):
     batches = []
-    unet = generator._pipeline.unet
-    forward = unet.forward
-    monkeypatch.setattr(
-        unet, "forward", lambda sample, *a, **k: batches.append(len(sample)) or forward(sample, *a, **k)
-    )
+    _spy(monkeypatch, generator._pipeline.unet, "forward", lambda latents: batches.append(len(latents)))
     generator.generate(["a bag"] * 3, [1, 2, 3], 1.0)
     generator.generate(["a bag"] * 3, [1, 2, 3], 1.5)
     assert batches == [3, 3, 6, 6]
 
 
 def test_a_distinct_prompt_is_encoded_once(monkeypatch):
-    fresh = load_generator(GENERATOR)
-    asked = []
-    encode = fresh._pipeline.encode_prompt
-    monkeypatch.setattr(
-        fresh._pipeline, "encode_prompt", lambda prompt, *a, **k: asked.append(prompt) or encode(prompt, *a, **k)
-    )
+    fresh = StableDiffusionGenerator(GENERATOR)
+    asked: list[str | None] = []
+    _spy(monkeypatch, fresh._pipeline, "encode_prompt", asked.append)
     fresh.generate(["a bag", "a coat", "a bag"], [1, 2, 3], 2.0)
     fresh.generate(["a coat", "a bag", "a coat"], [4, 5, 6], 2.0)
     assert sorted(prompt for prompt in asked if prompt is not None) == ["", "a bag", "a coat"]
@@ -115,7 +120,7 @@ class _SometimesBlack:
         self.black = black
         self.asked = []
 
-    def generate(self, prompts, seeds, guidance_scale):
+    def generate(self, prompts, seeds, guidance_scale):  # noqa: ARG002 - the protocol's arguments
         self.asked.append(list(seeds))
         images = np.zeros((len(seeds), 32, 32, 3), dtype=np.uint8)
         for image, seed in zip(images, seeds, strict=True):

@@ -26,9 +26,9 @@ def test_one_class_for_everything_scores_its_own_f1_only():
 
 def test_f1_is_the_harmonic_mean_of_precision_and_recall():
     predicted = np.where(RNG.random(1000) < 0.7, LABELS, RNG.integers(0, 10, 1000))
-    right = [((predicted == label) & (LABELS == label)).sum() for label in range(10)]
-    precision = [right[label] / (predicted == label).sum() for label in range(10)]
-    recall = [right[label] / (LABELS == label).sum() for label in range(10)]
+    right = [np.sum((predicted == label) & (label == LABELS)) for label in range(10)]
+    precision = [right[label] / np.sum(predicted == label) for label in range(10)]
+    recall = [right[label] / np.sum(label == LABELS) for label in range(10)]
     expected = [2 * p * r / (p + r) for p, r in zip(precision, recall, strict=True)]
     assert f1_per_class(LABELS, predicted, 10).tolist() == pytest.approx(expected)
     assert recognizability(LABELS, predicted, 10) == pytest.approx(np.mean(expected))

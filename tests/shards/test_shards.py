@@ -75,7 +75,8 @@ def test_pandas_and_duckdb_read_the_shards(source):
     directory, manifest = source
     frame = pq.read_table(directory.path(manifest.shards[0].name)).to_pandas()
     assert frame["text"].tolist()[:2] == ["a cat", "a dog"]
-    query = f"select label, count(*), min(octet_length(image.bytes)) from '{directory.path()}/*.parquet' group by 1 order by 1"
+    files = f"{directory.path()}/*.parquet"
+    query = f"select label, count(*), min(octet_length(image.bytes)) from '{files}' group by 1 order by 1"
     answer = duckdb.sql(query).fetchall()
     assert [(label, count) for label, count, _ in answer] == [(0, 12), (1, 12)]
     assert all(size > 0 for *_, size in answer)

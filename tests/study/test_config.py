@@ -12,7 +12,12 @@ from syn_ray.study.plan import StudyPlan
 def test_built_in_studies_resolve():
     assert {"quickstart", "embedded-effects"} <= set(built_in_studies())
     quickstart = load_study("quickstart")
-    assert [curve.name for curve in quickstart.cells()] == ["real", "sd-captions-g1", "sd-captions-g2", "sd-captions-g7.5"]
+    assert [curve.name for curve in quickstart.cells()] == [
+        "real",
+        "sd-captions-g1",
+        "sd-captions-g2",
+        "sd-captions-g7.5",
+    ]
     effects = load_study("embedded-effects")
     assert len(effects.cells()) == 11
     assert effects.dataset_sizes == (256, 512, 1024, 2048, 4096, 8192)
@@ -39,7 +44,9 @@ def test_identity_is_what_is_computed_and_nothing_else(tmp_path):
     runs = [[run.fingerprint for curve in plan.curves for run in plan.runs(curve)] for plan in (plain, moved, renamed)]
     assert runs[0] == runs[1] == runs[2]
     assert not set(runs[0]) & {run.fingerprint for curve in changed.curves for run in changed.runs(curve)}
-    assert [curve.source.fingerprint for curve in changed.curves] == [curve.source.fingerprint for curve in plain.curves]
+    assert [curve.source.fingerprint for curve in changed.curves] == [
+        curve.source.fingerprint for curve in plain.curves
+    ]
     assert len(set(runs[0])) == 16
 
 

@@ -1,0 +1,93 @@
+"""A study as a job of a running cluster, with token authentication, as the README says it."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+
+ROOT = Path(__file__).parents[2]
+CHANGES = (
+    "dataset_sizes=[16,32]",
+    "fit_window=[16,32]",
+    "reference_size=32",
+    "score.images_per_class=3",
+    "generators.sd.num_inference_steps=2",
+    "curves.1.guidance_scale=2",
+    "train.steps={base_steps: 20, reference_size: 16, steps_per_doubling: 10}",
+    "evaluation_sets={adversarial: {kind: embedded, name: adversarial}}",
+)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture
+def cluster():
+    """A head node of its own: ports, temporary directory, token and home are nobody else's."""
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: Unix sockets lie below it
+    dashboard = _free_port()
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "HOME": str(folder),
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    command = ["ray", "start", "--head", "--port", _free_port(), "--dashboard-port", dashboard, "--num-cpus", "3"]
+    command += ["--temp-dir", str(folder), "--disable-usage-stats", "--node-ip-address", "127.0.0.1", "--block"]
+    with open(folder / "head.log", "w") as log:
+        head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    yield environment, folder
+    head.terminate()
+    head.wait(timeout=60)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _submit(environment, *arguments):
+    command = [
+        "ray",
+        "job",
+        "submit",
+        "--working-dir",
+        str(ROOT),
+        "--",
+        "python",
+        "jobs/study.py",
+        "quickstart",
+        *arguments,
+    ]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=360, check=False)
+
+
+def _wait_until_up(environment):
+    import time
+
+    for _ in range(60):
+        if subprocess.run(["ray", "job", "list"], env=environment, capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(1)
+    raise AssertionError("the head node did not come up")
+
+
+def test_a_submitted_job_runs_the_same_study(cluster, tmp_path):
+    environment, _ = cluster
+    _wait_until_up(environment)
+    changes = [part for change in CHANGES for part in ("--set", f"'{change}'")]
+    done = _submit(environment, "--storage", str(tmp_path), *changes)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert f"{tmp_path}/studies/quickstart/report/index.html" in done.stdout
+    assert (tmp_path / "studies/quickstart/report/index.html").exists()
+    stranger = environment | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    assert _submit(stranger, "--storage", str(tmp_path)).returncode != 0
