@@ -41,7 +41,8 @@ def test_files_and_functions_fit_the_eye():
         f"{path.name}:{node.name}": lines
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef) and (lines := (node.end_lineno or 0) - node.lineno + 1) > 70
+        if isinstance(node, ast.FunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > 80  # docstrings included
     }
     assert (long_files, long_functions) == ({}, {})
 

@@ -237,8 +237,8 @@ def seeds_and_noise(results: pd.DataFrame) -> Finding:
         who = "One training seed" if most == 1 else "One training seed for some curves"
         return Finding(
             "reading",
-            f"{who}: these intervals hold no training noise. A repeat with another seed may move a curve by "
-            "more than its interval, so read close curves as undecided.",
+            f"{who}: training noise is not measured. Where an interval holds any, it is taken from the scatter of "
+            "the sizes around their line; another seed may move a curve, so read close curves as undecided.",
         )
     count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     return Finding("reading", f"Every training point is the mean of {count} training seeds.")

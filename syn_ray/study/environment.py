@@ -7,7 +7,6 @@ import os
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Training waits while images are made on the same CPUs; that is order, not failure.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "86400",

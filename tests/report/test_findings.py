@@ -95,7 +95,7 @@ def test_one_seed_and_no_interval_is_never_resolved_and_says_so() -> None:
     found = find_all(results, fits)
     assert "have no interval: not resolved" in found[0].text
     assert found[0].resolved is False
-    assert of(found, "reading")[0].text.startswith("One training seed: these intervals hold no training noise.")
+    assert of(found, "reading")[0].text.startswith("One training seed: training noise is not measured.")
 
 
 def test_seeds_give_an_interval_by_student_t() -> None:

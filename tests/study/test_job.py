@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def cluster():
     environment.pop("RAY_ADDRESS", None)
     command = ["ray", "start", "--head", "--port", _free_port(), "--dashboard-port", dashboard, "--num-cpus", "3"]
     command += ["--temp-dir", str(folder), "--disable-usage-stats", "--node-ip-address", "127.0.0.1", "--block"]
-    with open(folder / "head.log", "w") as log:
+    with (folder / "head.log").open("w") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     yield environment, folder
     head.terminate()
@@ -72,8 +73,6 @@ def _submit(environment, *arguments):
 
 
 def _wait_until_up(environment):
-    import time
-
     for _ in range(60):
         if subprocess.run(["ray", "job", "list"], env=environment, capture_output=True, check=False).returncode == 0:
             return
