@@ -23,7 +23,7 @@ def _run(capsys, *arguments):
         (["run", "quickstart", "--storage", "{file}/x"], "syn-ray: storage '{file}/x' cannot be written"),
         (["run", "quickstart", "--resources", "{file}x"], "syn-ray: resources file '{file}x' cannot be read"),
         (
-            ["plan", "quickstart", "--set", "dataset_sizes=[4,99999]"],
+            ["plan", "quickstart", "--set", "dataset_sizes=[256,512,1024,99999]"],
             "syn-ray: dataset_sizes: 99999 is beyond 'real-pool'",
         ),
         (["verify", "{file}x"], "syn-ray: '{file}x' does not exist; give a storage or a directory under images/"),

@@ -130,7 +130,7 @@ def _check_fits(results: pd.DataFrame, fits: pd.DataFrame) -> None:
     power = fits[fits["form"] == POWER]
     for curve in results["curve"].unique():
         training = results[(results["curve"] == curve) & (results["eval_set"] != IMAGES)]
-        if training["dataset_size"].nunique() < 2:
+        if training["dataset_size"].nunique() < 3:
             continue  # one size has no slope
         for eval_set in list_eval_sets(results):
             row = power[(power["curve"] == curve) & (power["eval_set"] == eval_set)]

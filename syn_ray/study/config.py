@@ -20,6 +20,9 @@ from syn_ray.prompts.config import PROMPT_SETS, CaptionPrompts, PromptConfig, Te
 from syn_ray.score.config import ScoreConfig
 from syn_ray.train.config import ClassifyConfig
 
+LEAST_SIZES = 3
+"""Dataset sizes that a law needs inside its window."""
+
 OneOrMany = Annotated[
     tuple[Any, ...], pydantic.BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))
 ]
@@ -96,6 +99,11 @@ class StudyConfig(Config):
             raise ValueError("seeds: give each once")
         if self.fit_window[0] >= self.fit_window[1]:
             raise ValueError(f"fit_window {list(self.fit_window)} is empty; give [smallest D, largest D]")
+        inside = [size for size in self.dataset_sizes if self.fit_window[0] <= size <= self.fit_window[1]]
+        if len(inside) < LEAST_SIZES:
+            raise ValueError(
+                f"fit_window {list(self.fit_window)} holds {len(inside)} of the dataset sizes; a law needs {LEAST_SIZES}"
+            )
         names = [curve.name for curve in self.cells()]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -192,7 +200,11 @@ def _override(data: dict[str, Any], override: str) -> None:
         place = place[_position(place, part, key)] if isinstance(place, list) else place.setdefault(part, {})
         if not isinstance(place, dict | list):
             raise UserError(f"--set {override}: '{part}' holds a value, nothing stands below it")
-    place[_position(place, last, key) if isinstance(place, list) else last] = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: '{text}' is not YAML; quote it, or close its brackets") from None
+    place[_position(place, last, key) if isinstance(place, list) else last] = value
 
 
 def _position(items: list[Any], part: str, key: str) -> int:

@@ -16,7 +16,7 @@ from syn_ray.core.storage import Storage
 from syn_ray.fit import BootstrappedLaw, bootstrap_law, fit_law
 from syn_ray.generate.config import SyntheticSource
 from syn_ray.report.inputs import FIT_COLUMNS, INTERVAL_COLUMNS, RESULT_COLUMNS
-from syn_ray.study.config import Curve
+from syn_ray.study.config import LEAST_SIZES, Curve
 from syn_ray.study.plan import StudyPlan
 from syn_ray.train.run import Run
 
@@ -24,8 +24,6 @@ PER_CLASS_COLUMNS = (*RESULT_COLUMNS, "class_index", "class_name")
 INTEGERS = ("dataset_size", "seed", "samples_seen", "unique_images", "train_steps", "class_index")
 METRICS = ("loss", "top1", "top5")
 SCORES = ("recognizability", "diversity")
-LEAST_SIZES = 3
-"""Dataset sizes that a law needs inside its window."""
 
 Row = dict[str, Any]
 

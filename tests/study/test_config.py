@@ -82,7 +82,12 @@ def test_auto_shards_are_of_the_smallest_size(tmp_path):
         ("train.batchsize=3", "quickstart: unknown key 'train.batchsize'; did you mean 'batch_size'?"),
         ("generators.sd.famly=x", "quickstart: unknown key 'generators.sd.famly'; did you mean 'family'?"),
         ("classes=fashon", "quickstart: classes: there is no vocabulary 'fashon'; did you mean 'fashion'?"),
+        (
+            "fit_window=[256,512]",
+            "quickstart: fit_window [256, 512] holds 2 of the dataset sizes; a law needs 3",
+        ),
         ("fit_window=[9,9]", "quickstart: fit_window [9, 9] is empty; give [smallest D, largest D]"),
+        ("seeds=[1", "--set seeds=[1: '[1' is not YAML; quote it, or close its brackets"),
         ("nonsense", "--set nonsense: give it as a.b=value"),
         ("curves.9.source=real", "--set curves.9.source: '9' is no position in a list of 2"),
     ],
@@ -104,7 +109,7 @@ def test_studies_that_are_not_there(tmp_path):
 
 
 def test_a_size_beyond_the_real_pool(tmp_path):
-    plan = StudyPlan(load_study("quickstart", ["dataset_sizes=[256,99999]"]), Storage(tmp_path))
+    plan = StudyPlan(load_study("quickstart", ["dataset_sizes=[256,512,1024,99999]"]), Storage(tmp_path))
     with pytest.raises(UserError) as caught:
         plan.check_sizes()
     expected = "dataset_sizes: 99999 is beyond 'real-pool', which has 19490 class-balanced images; give at most 19490"

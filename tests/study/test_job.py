@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
 CHANGES = (
-    "dataset_sizes=[16,32]",
-    "fit_window=[16,32]",
+    "dataset_sizes=[8,16,32]",
+    "fit_window=[8,32]",
     "reference_size=32",
     "score.images_per_class=3",
     "generators.sd.num_inference_steps=2",
@@ -83,7 +83,7 @@ def _wait_until_up(environment):
 def test_a_submitted_job_runs_the_same_study(cluster, tmp_path):
     environment, _ = cluster
     _wait_until_up(environment)
-    changes = [part for change in CHANGES for part in ("--set", f"'{change}'")]
+    changes = [part for change in CHANGES for part in ("--set", change)]
     done = _submit(environment, "--storage", str(tmp_path), *changes)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert f"{tmp_path}/studies/quickstart/report/index.html" in done.stdout
