@@ -102,7 +102,8 @@ class StudyConfig(Config):
         inside = [size for size in self.dataset_sizes if self.fit_window[0] <= size <= self.fit_window[1]]
         if len(inside) < LEAST_SIZES:
             raise ValueError(
-                f"fit_window {list(self.fit_window)} holds {len(inside)} of the dataset sizes; a law needs {LEAST_SIZES}"
+                f"fit_window {list(self.fit_window)} holds {len(inside)} of the dataset sizes; "
+                f"a law needs {LEAST_SIZES}"
             )
         names = [curve.name for curve in self.cells()]
         twice = sorted({name for name in names if names.count(name) > 1})

@@ -20,8 +20,7 @@ CHANGES = (
     "fit_window=[8,32]",
     "reference_size=32",
     "score.images_per_class=3",
-    "generators.sd.num_inference_steps=2",
-    "curves.1.guidance_scale=2",
+    "curves=[{source: real}]",
     "train.steps={base_steps: 20, reference_size: 16, steps_per_doubling: 10}",
     "evaluation_sets={adversarial: {kind: embedded, name: adversarial}}",
 )
