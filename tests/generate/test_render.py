@@ -73,7 +73,7 @@ def test_labels_prompts_and_seeds_follow_from_the_index(generator):
 
 def test_another_batch_size_changes_at_most_the_last_bit(generator):
     renderer = SyntheticRenderer(_source(), generator)
-    one, two = renderer.render(0, 16, 16, _ignore), renderer.render(0, 16, 4, _ignore)
+    one, two = renderer.render(0, 64, 64, _ignore), renderer.render(0, 64, 16, _ignore)
     assert [s.seed for s in one] == [s.seed for s in two]
     assert max(np.abs(_pixels(a) - _pixels(b)).max() for a, b in zip(one, two, strict=True)) <= TOLERANCE
 
