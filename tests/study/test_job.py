@@ -72,8 +72,12 @@ def _submit(environment, *arguments):
 
 
 def _wait_until_up(environment):
+    """Until the head's agent takes jobs, which is some seconds after its dashboard answers."""
     for _ in range(60):
-        if subprocess.run(["ray", "job", "list"], env=environment, capture_output=True, check=False).returncode == 0:
+        trial = subprocess.run(
+            ["ray", "job", "submit", "--", "true"], env=environment, capture_output=True, check=False
+        )
+        if trial.returncode == 0:
             return
         time.sleep(1)
     raise AssertionError("the head node did not come up")
