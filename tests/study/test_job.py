@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -50,9 +51,21 @@ def cluster():
     with (folder / "head.log").open("w") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     yield environment, folder
-    head.terminate()
-    head.wait(timeout=60)
+    head.kill()
+    head.wait()
+    _kill_all_of(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill_all_of(folder):
+    """Ends the daemons of this head, which name its directory on their command lines; their workers end with them."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            if str(folder).encode() in command:
+                os.kill(int(process.name), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
 
 
 def _submit(environment, *arguments):
@@ -73,11 +86,9 @@ def _submit(environment, *arguments):
 
 def _wait_until_up(environment):
     """Until the head's agent takes jobs, which is some seconds after its dashboard answers."""
+    command = ["ray", "job", "submit", "--no-wait", "--", "true"]  # to follow the log of so short a job can hang
     for _ in range(60):
-        trial = subprocess.run(
-            ["ray", "job", "submit", "--", "true"], env=environment, capture_output=True, check=False
-        )
-        if trial.returncode == 0:
+        if subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False).returncode == 0:
             return
         time.sleep(1)
     raise AssertionError("the head node did not come up")
