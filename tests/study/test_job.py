@@ -47,6 +47,8 @@ def cluster():
     }
     environment.pop("RAY_ADDRESS", None)
     command = ["ray", "start", "--head", "--port", _free_port(), "--dashboard-port", dashboard, "--num-cpus", "3"]
+    # Two heads on one machine must not share the agents' ports, which are fixed unless they are said.
+    command += ["--dashboard-agent-listen-port", _free_port(), "--dashboard-agent-grpc-port", _free_port()]
     command += ["--temp-dir", str(folder), "--disable-usage-stats", "--node-ip-address", "127.0.0.1", "--block"]
     with (folder / "head.log").open("w") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
