@@ -23,7 +23,7 @@ def connected(resources: Resources) -> Iterator[None]:
     """Connects to Ray and leaves it as it was found.
 
     On a cluster (`RAY_ADDRESS`, as in a submitted job, or a connection that exists) nothing is started. Otherwise a Ray
-    starts on this machine for this process: bound to loopback, with a token that nobody else knows.
+    starts on this machine for this process, with a token that nobody else knows.
     """
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)

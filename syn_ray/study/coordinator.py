@@ -32,7 +32,7 @@ class Snapshot:
     """How far a study is."""
 
     images: dict[str, int] = field(default_factory=dict)
-    """Images made in this session, by source directory."""
+    """Images made since the start, by source directory."""
     steps: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     """Step, steps in all and training loss, by run."""
     doing: dict[str, str] = field(default_factory=dict)
