@@ -63,13 +63,13 @@ def validate(model: type[C], data: Any, where: str) -> C:
     try:
         return model.model_validate(data)
     except pydantic.ValidationError as error:
-        raise UserError(f"{where}: {_first_mistake(model, error)}") from None
+        raise UserError(f"{where}: {_first_mistake(model, data, error)}") from None
 
 
-def _first_mistake(model: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
+def _first_mistake(model: type[pydantic.BaseModel], data: Any, error: pydantic.ValidationError) -> str:
     mistakes = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     first = mistakes[0]
-    path = ".".join(str(part) for part in first["loc"])
+    path = _path(first["loc"], data)
     if first["type"] == "extra_forbidden":
         return f"unknown key '{path}'{nearest(str(first['loc'][-1]), _keys_at(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
@@ -80,6 +80,21 @@ def _first_mistake(model: type[pydantic.BaseModel], error: pydantic.ValidationEr
         return message
     value = json.dumps(first["input"], default=str)
     return f"{path}: {message} (given: {value if len(value) <= 80 else value[:77] + '...'})"
+
+
+def _path(location: tuple[int | str, ...], data: Any) -> str:
+    """Where a mistake stands in the user's data: a location without the tags by which pydantic names union members."""
+    parts: list[int | str] = []
+    place: Any = data
+    for part in location[:-1]:
+        if isinstance(place, Mapping) and part not in place:
+            continue
+        parts.append(part)
+        if isinstance(place, Mapping):
+            place = place[part]
+        else:
+            place = place[part] if isinstance(part, int) and isinstance(place, list | tuple) else None
+    return ".".join(str(part) for part in (*parts, *location[-1:]))
 
 
 def _keys_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:

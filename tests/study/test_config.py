@@ -80,6 +80,10 @@ def test_auto_shards_are_of_the_smallest_size(tmp_path):
         ),
         ("dataset_sizes=[-5,256]", "quickstart: dataset_sizes.0: input should be greater than 0 (given: -5)"),
         ("train.batchsize=3", "quickstart: unknown key 'train.batchsize'; did you mean 'batch_size'?"),
+        (
+            "curves.1.guidanc_scale=2",
+            "quickstart: unknown key 'curves.1.guidanc_scale'; did you mean 'guidance_scale'?",
+        ),
         ("generators.sd.famly=x", "quickstart: unknown key 'generators.sd.famly'; did you mean 'family'?"),
         ("classes=fashon", "quickstart: classes: there is no vocabulary 'fashon'; did you mean 'fashion'?"),
         (
