@@ -68,6 +68,12 @@ class Manifest(pydantic.BaseModel):
         listed = {shard.first_index for shard in self.shards}
         return [index for index in self.wanted(dataset_size) if index not in listed]
 
+    def available(self, dataset_size: int) -> int:
+        """How many of the first `dataset_size` samples are there, up to the first gap."""
+        missing = self.missing(dataset_size)
+        end = missing[0] if missing else dataset_size
+        return min(end, sum(shard.rows for shard in self.shards if shard.first_index < end))
+
     def prefix(self, dataset_size: int) -> list[ShardEntry]:
         """The shards of the first `dataset_size` samples, in order.
 

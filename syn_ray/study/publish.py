@@ -15,7 +15,8 @@ from syn_ray.core.artifact import git_commit, package_versions, read_artifact
 from syn_ray.core.config import defaults_not_from_paper
 from syn_ray.core.storage import Storage
 from syn_ray.report.inputs import CurveSamples, ReportInput
-from syn_ray.shards.reader import open_source, read_samples
+from syn_ray.shards.manifest import read_manifest
+from syn_ray.shards.reader import read_samples
 from syn_ray.study.plan import StudyPlan, curve_status
 from syn_ray.study.results import collect, fit_laws, fits_table, intervals_table, write_table
 
@@ -82,8 +83,12 @@ def _samples(plan: StudyPlan) -> list[CurveSamples]:
     samples = []
     for curve in plan.curves:
         directory = plan.source_directory(curve.source)
+        manifest = read_manifest(directory)
         wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed)
-        rows = read_samples(directory, open_source(directory), wanted, ["image", "label", "text"]).to_pylist()
+        there = manifest.available(wanted) if manifest else 0
+        if manifest is None or not there:
+            continue
+        rows = read_samples(directory, manifest, there, ["image", "label", "text"]).to_pylist()
         images = [[row["image"]["bytes"] for row in rows if row["label"] == label] for label in range(len(classes))]
         texts = [row["text"] for row in rows[:EXAMPLE_PROMPTS] if row["text"]] if curve.generator else []
         samples.append(CurveSamples(curve.name, classes, [row[:SAMPLES_PER_CLASS] for row in images], texts))

@@ -53,15 +53,16 @@ def draw(pipeline, prompts: list[str], guidance_scale: float) -> np.ndarray:
     return np.asarray(images) * 255
 
 
-def test_four_images_are_drawn_grey_and_of_the_class_asked_for(pipeline, classifier):
-    labels = [1, 5, 8, 9]
+def test_images_are_grey_and_mostly_of_the_class_asked_for(pipeline, classifier):
+    """By its bare name, each class: a "t-shirt" is not a "shirt"."""
+    labels = np.repeat(np.arange(10), 6)
     images = draw(pipeline, [embedded.CLASS_NAMES[label] for label in labels], guidance_scale=4.0)
-    assert images.shape == (4, 32, 32, 3)
+    assert images.shape == (60, 32, 32, 3)
     assert (images[..., 0] == images[..., 1]).all()
     assert (images[..., 0] == images[..., 2]).all()
     with torch.inference_mode():
-        seen = classifier(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1).argmax(dim=1)
-    assert seen.tolist() == labels
+        seen = classifier(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1).argmax(dim=1).numpy()
+    assert [np.bincount(seen[labels == label]).argmax() for label in range(10)] == list(range(10))
 
 
 def test_text_controls_tone_and_shape(pipeline):
@@ -79,7 +80,12 @@ def test_every_template_fits_the_text_encoder(pipeline):
     """No prompt is cut: the tokenizer keeps every word of the 80 templates."""
     prompts = [template(name) for template in open_clip.OPENAI_IMAGENET_TEMPLATES for name in embedded.CLASS_NAMES]
     lengths = [len(ids) for ids in pipeline.tokenizer(prompts).input_ids]
-    assert max(lengths) <= pipeline.tokenizer.model_max_length == pipeline.text_encoder.config.max_position_embeddings
+    assert (
+        min(lengths)
+        < max(lengths)
+        <= pipeline.tokenizer.model_max_length
+        == pipeline.text_encoder.config.max_position_embeddings
+    )
 
 
 def test_unknown_words_are_split_not_lost(pipeline):

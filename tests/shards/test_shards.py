@@ -148,6 +148,7 @@ def test_whole_shards_that_a_killed_run_left_are_adopted(source):
 def test_a_manifest_with_a_missing_shard_is_said(source):
     directory, manifest = source
     gap = manifest.without({"shard-00000008.parquet"})
+    assert [manifest.available(20), gap.available(20), gap.available(5)] == [20, 8, 5]
     message = "source 'source' lists 16 of the first 24 samples, shard-00000008.parquet is missing; run generate again"
     with pytest.raises(UserError) as caught:
         read_samples(directory, gap, 24)

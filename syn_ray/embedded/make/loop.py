@@ -73,6 +73,12 @@ def place() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def wait_for_all() -> None:
+    """Waits until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def average_gradients(model: nn.Module, progress: float) -> float:
     """Averages gradients over all processes, in place; returns the averaged progress, so that all stop at one step."""
     if not dist.is_initialized():

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from transformers import CLIPTokenizer
 
 from syn_ray.embedded import ASSETS, record_revision
 from syn_ray.embedded.captions import attributes
@@ -20,17 +21,17 @@ from syn_ray.embedded.make.autoencoder import build_autoencoder, encode_images
 from syn_ray.embedded.make.denoiser import Latents, TextToNoise, build_denoiser, build_scheduler, train_denoiser
 from syn_ray.embedded.make.idx import DEFAULT_DATA, GENERATOR_SPLIT, load_fashion
 from syn_ray.embedded.make.loop import join_processes, place
-from syn_ray.embedded.make.text import PromptBook, build_text_encoder, build_tokenizer
+from syn_ray.embedded.make.text import build_text_encoder, shared_tokenizer
 
 _logger = logging.getLogger(__name__)
 
 
-def assemble(vae: Any, model: TextToNoise) -> Any:
+def assemble(vae: Any, tokenizer: CLIPTokenizer, model: TextToNoise) -> Any:
     """The pipeline out of its trained parts."""
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=model.text_encoder,
-        tokenizer=build_tokenizer(PromptBook().prompts),
+        tokenizer=tokenizer,
         unet=model.denoiser,
         scheduler=build_scheduler(),
         safety_checker=None,
@@ -39,15 +40,17 @@ def assemble(vae: Any, model: TextToNoise) -> Any:
     )
 
 
-def save_halves(vae: Any, model: TextToNoise, directory: Path) -> None:
+def save_halves(vae: Any, tokenizer: CLIPTokenizer, model: TextToNoise, directory: Path) -> None:
     """Saves the pipeline with half precision files; the parts themselves stay float32."""
-    pipeline = assemble(copy.deepcopy(vae), copy.deepcopy(model))
+    tokenizer.backend_tokenizer.no_padding()  # the training prompts' padding is not the tokenizer's
+    pipeline = assemble(copy.deepcopy(vae), tokenizer, copy.deepcopy(model))
     pipeline.to(torch.float16).save_pretrained(directory, safe_serialization=True)
 
 
 def load_latents(work: Path, data: Path) -> tuple[Any, Latents]:
     """The trained autoencoder, and what it makes of the generator split."""
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    vae.register_to_config(_name_or_path="")  # not this machine's folder
     grey = torch.load(work / "autoencoder-grey.pt", weights_only=True)
     narrow = build_autoencoder(channels=1).eval()
     narrow.load_state_dict(grey)
@@ -73,7 +76,7 @@ def main() -> None:
     join_processes()
     torch.manual_seed(0)
     vae, latents = load_latents(arguments.work, arguments.data)
-    tokenizer = build_tokenizer(PromptBook().prompts)
+    tokenizer = shared_tokenizer(arguments.work / "tokenizer")
     model = TextToNoise(build_denoiser(), build_text_encoder(tokenizer)).train()
     parts: dict[str, Any] = {"vae": vae, "denoiser": model.denoiser, "text_encoder": model.text_encoder}
     _logger.info(
@@ -82,9 +85,9 @@ def main() -> None:
 
     def on_checkpoint(average: TextToNoise, seconds: float) -> None:
         if arguments.snapshots:
-            save_halves(vae, average, arguments.snapshots)
+            save_halves(vae, tokenizer, average, arguments.snapshots)
         if not arguments.out.exists():
-            save_halves(vae, average, arguments.out)
+            save_halves(vae, tokenizer, average, arguments.out)
             record_revision("stable-diffusion")
             _logger.info("first pipeline after %.0f s in %s", seconds, arguments.out)
 
@@ -93,7 +96,7 @@ def main() -> None:
     )
     if place()[0] > 0:
         return
-    save_halves(vae, trained, arguments.out)
+    save_halves(vae, tokenizer, trained, arguments.out)
     _logger.info("saved %s, revision %s", arguments.out, record_revision("stable-diffusion"))
 
 

@@ -6,6 +6,7 @@ No download: the byte-pair vocabulary is learned from the prompts; every charact
 import json
 import string
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from syn_ray.embedded import CLASS_NAMES
 from syn_ray.embedded.captions import PATTERNS, SHAPES, TONES, compose
+from syn_ray.embedded.make.loop import place, wait_for_all
 
 MAX_TOKENS = 24  # the longest training prompt takes 15 with its two end marks
 EMBEDDING_SIZE = 64
 SHARE_EMPTY = 0.10
-SHARE_CLASS_NAME = 0.25
+SHARE_CLASS_NAME = 0.40
 _BARE_SHARE = (
     1 / 3
 )  # of the class-name prompts: the bare name, and as many "a photo of a ..."; the templates share the rest
@@ -65,7 +67,19 @@ class PromptBook:
         return np.where(kind < SHARE_EMPTY, 0, with_text)
 
 
-def build_tokenizer(prompts: list[str]) -> CLIPTokenizer:
+def shared_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer in a folder; where there is none, the first process makes it.
+
+    It is made once and kept: the library that learns it numbers some tokens anew in every process.
+    """
+    if place()[0] == 0 and not folder.exists():
+        _build_tokenizer(PromptBook().prompts).save_pretrained(folder)
+    wait_for_all()
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
+    return tokenizer
+
+
+def _build_tokenizer(prompts: list[str]) -> CLIPTokenizer:
     """A CLIP tokenizer whose vocabulary is these prompts' words, and single characters for everything else."""
     suffix = "</w>"
     learner = Tokenizer(models.BPE(end_of_word_suffix=suffix))
