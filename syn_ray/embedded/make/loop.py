@@ -192,7 +192,8 @@ def train(
     rank, world_size = place()
     torch.manual_seed(1_000_003 * rank + seed + state.step)
     rng = np.random.default_rng([seed, state.step, rank])
-    began_at, saved, running, progress = state.step, budget.spent, 0.0, budget.progress
+    began_at, saved, running = state.step, budget.spent, 0.0
+    progress = sum_over_processes(torch.tensor(budget.progress)).item() / world_size  # one view of where they are
     while progress < 1:
         set_learning_rate(state.optimizer, learning_rate(recipe.peak_learning_rate, progress))
         loss = loss_of(rng, progress)
