@@ -76,7 +76,7 @@ def compute_revision(directory: Path) -> str:
 
 def record_revision(name: str) -> str:
     """Computes and records an asset's revision, as the last act of the script that made it."""
-    revision = compute_revision(asset_path(name))
+    revision = compute_revision(ASSETS / name)
     revisions = json.loads(_REVISIONS.read_text()) if _REVISIONS.exists() else {}
     _REVISIONS.write_text(json.dumps(dict(sorted({**revisions, name: revision}.items())), indent=2) + "\n")
     return revision

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from syn_ray.embedded.make.grey import COLOURS, widen_autoencoder
 from syn_ray.embedded.make.idx import DEFAULT_DATA, GENERATOR_SPLIT, IMAGE_SIZE_PX, load_fashion
 from syn_ray.embedded.make.loop import Average, Budget, learning_rate, save_checkpoint, set_learning_rate
 
@@ -51,17 +52,19 @@ def to_tensor(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1).float().div_(127.5).sub_(1)
 
 
+def picture_loss(difference: Tensor) -> Tensor:
+    """How far a decoded picture is from the original, on the scale from -1 to 1: pixels, and edges."""
+    across = (difference[..., :, 1:] - difference[..., :, :-1]).abs().mean()
+    down = (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
+    return difference.abs().mean() + difference.square().mean() + EDGE_WEIGHT * (across + down)
+
+
 def loss_of(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     """The training loss and, for the log, the mean squared error."""
     posterior = model.encode(images).latent_dist
-    decoded = model.decode(posterior.sample()).sample
-    difference = decoded - images
-    across = (difference[..., :, 1:] - difference[..., :, :-1]).abs().mean()
-    down = (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
-    squared = difference.square().mean()
+    difference = model.decode(posterior.sample()).sample - images
     divergence = posterior.kl().mean() / images[0].numel()
-    loss = difference.abs().mean() + squared + EDGE_WEIGHT * (across + down) + KL_WEIGHT * divergence
-    return loss, squared.detach()
+    return picture_loss(difference) + KL_WEIGHT * divergence, difference.detach().square().mean()
 
 
 @torch.no_grad()
@@ -112,17 +115,6 @@ def train_autoencoder(images: NDArray[np.uint8], minutes: float, checkpoint: Pat
     return average.module
 
 
-def widen(model: Any) -> Any:
-    """The same autoencoder for three equal colour channels."""
-    wide = build_autoencoder(channels=3)
-    weights = model.state_dict()
-    weights["encoder.conv_in.weight"] = weights["encoder.conv_in.weight"].repeat(1, 3, 1, 1) / 3
-    for name in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
-        weights[name] = weights[name].repeat(3, *[1] * (weights[name].ndim - 1))
-    wide.load_state_dict(weights)
-    return wide.eval()
-
-
 @torch.no_grad()
 def encode_images(model: Any, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation [n, 4, 8, 8] of each image's latents, unscaled."""
@@ -146,7 +138,7 @@ def main() -> None:
     model = train_autoencoder(images, arguments.minutes, arguments.out / "autoencoder.pt")
     _logger.info("test mse %.5f", reconstruction_error(model, data.test_images))
     torch.save(model.state_dict(), arguments.out / "autoencoder-grey.pt")
-    wide = widen(model)
+    wide = widen_autoencoder(model, build_autoencoder(COLOURS))
     mean, std = encode_images(model, images[:10_000])
     wide.register_to_config(scaling_factor=round(1 / (mean + std * torch.randn_like(mean)).std().item(), 4))
     wide.save_pretrained(arguments.out / "vae")

@@ -60,3 +60,10 @@ def load_fashion(data: Path = DEFAULT_DATA) -> FashionMnist:
         return read_idx(data / f"{name}-labels-idx1-ubyte.gz").astype(np.int64)
 
     return FashionMnist(images("train"), labels("train"), images("t10k"), labels("t10k"))
+
+
+def load_generator_split(data: Path = DEFAULT_DATA) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images and labels that generators may learn from."""
+    fashion = load_fashion(data)
+    own = slice(GENERATOR_SPLIT.start, GENERATOR_SPLIT.stop)
+    return fashion.train_images[own], fashion.train_labels[own]

@@ -1,7 +1,7 @@
-"""Measures the embedded Stable Diffusion with the embedded classifier: the table in README.md beside this file.
+"""Measures an embedded generator with the embedded classifier: the tables in README.md beside this file.
 
-Fifty images a class, ten steps; macro F1, diversity, and the share of images that measure as their caption says.
-Run: `python -m syn_ray.embedded.make.measure --grid grid.png`.
+Fifty images a class; macro F1, diversity, and the share of images that measure as their caption says.
+Run: `python -m syn_ray.embedded.make.measure --generator imagen --grid grid.png`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import timm
 import torch
-from diffusers import DiffusionPipeline
 from PIL import Image
 
-from syn_ray.embedded import CLASS_NAMES, CLASSIFIER, asset_path
+from syn_ray.embedded import ASSETS, CLASS_NAMES, CLASSIFIER, asset_path
 from syn_ray.embedded.captions import attributes, compose
 from syn_ray.embedded.make.classifier import to_input
+from syn_ray.embedded.make.draw import Options, draw, load_drawer
 from syn_ray.embedded.make.idx import DEFAULT_DATA, TRAIN_SPLITS, load_fashion
 from syn_ray.score.diversity import diversity
 from syn_ray.score.recognizability import recognizability
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 IMAGES_PER_CLASS = 50
 GUIDANCE_SCALES = (1.0, 1.5, 2.0, 4.0, 7.5)
-BATCH_SIZE = 50
 
 
 class Judge:
@@ -53,35 +52,29 @@ def balanced(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDAr
     return images[rows.reshape(-1)], labels[rows.reshape(-1)]
 
 
-@torch.inference_mode()
-def draw(pipeline: Any, prompts: list[str], guidance_scale: float, steps: int) -> NDArray[np.uint8]:
-    """One grey image [n, 32, 32] for each prompt, its noise fixed by its position."""
-    parts = []
-    for start in range(0, len(prompts), BATCH_SIZE):
-        part = prompts[start : start + BATCH_SIZE]
-        rngs = [torch.Generator().manual_seed(start + i) for i in range(len(part))]
-        images = pipeline(
-            part,
-            guidance_scale=guidance_scale,
-            num_inference_steps=steps,
-            height=32,
-            width=32,
-            generator=rngs,
-            output_type="np",
-        ).images
-        parts.append((images[..., 0] * 255).round().astype(np.uint8))
-    return np.concatenate(parts)
+def read_arguments() -> argparse.Namespace:
+    """What to measure and how to sample."""
+    usual = Options()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with the idx files")
+    parser.add_argument(
+        "--generator", default="stable-diffusion", help="an embedded one: stable-diffusion, imagen, muse"
+    )
+    parser.add_argument("--model", type=Path, help="a generator's folder, instead of an embedded one")
+    parser.add_argument("--steps", type=int, default=usual.steps)
+    parser.add_argument("--upscaler-steps", type=int, default=usual.upscaler_steps, help="imagen: second stage")
+    parser.add_argument(
+        "--noise-level", type=int, default=usual.noise_level, help="imagen: on the second stage's input"
+    )
+    parser.add_argument("--temperature", type=float, nargs=2, default=usual.temperature, help="muse: first, last step")
+    parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCE_SCALES)
+    parser.add_argument("--grid", type=Path, help="PNG to write")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Prints the table and draws the grid: one row of twenty images for each setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with the idx files")
-    parser.add_argument("--model", type=Path, default=None, help="a pipeline's folder; without it the embedded one")
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCE_SCALES)
-    parser.add_argument("--grid", type=Path, help="PNG to write")
-    arguments = parser.parse_args()
+    arguments = read_arguments()
     data, judge = load_fashion(arguments.data), Judge()
     pool = slice(TRAIN_SPLITS["pool"].start, TRAIN_SPLITS["pool"].stop)
     real = {
@@ -97,18 +90,13 @@ def main() -> None:
         "class names": [CLASS_NAMES[label] for label in labels],
         "captions": [compose(int(t), int(s), int(p), int(c)) for (t, s, p), c in zip(wanted, labels, strict=True)],
     }
-    pipeline = DiffusionPipeline.from_pretrained(
-        arguments.model or asset_path("stable-diffusion"),
-        dtype=torch.float32,
-        safety_checker=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    options = Options(arguments.steps, arguments.upscaler_steps, arguments.noise_level, tuple(arguments.temperature))
+    drawer = load_drawer(arguments.model or ASSETS / arguments.generator, options)
     rows = [np.concatenate(list(images[:20]), axis=1)]
     for guidance_scale in arguments.guidance:
         for name, texts in prompts.items():
             started = time.perf_counter()
-            drawn = draw(pipeline, texts, guidance_scale, arguments.steps)
+            drawn = draw(drawer, texts, guidance_scale)
             rate = len(drawn) / (time.perf_counter() - started)
             shares = (attributes(drawn, labels) == wanted).mean(axis=0) if name == "captions" else np.full(3, np.nan)
             score, spread = judge.scores(drawn, labels)

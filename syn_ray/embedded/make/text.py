@@ -1,4 +1,4 @@
-"""The words of the embedded Stable Diffusion: its training prompts, its tokenizer and its untrained text encoder.
+"""The words of the embedded generators: the training prompts of all, the tokenizer and text encoder of CLIP's kind.
 
 No download: the byte-pair vocabulary is learned from the prompts; every character stands in it, so unknown words split.
 """
@@ -103,18 +103,18 @@ def _parts(serialised: str) -> tuple[dict[str, int], Any]:
     return dict(model["vocab"]), [(left, right) for left, right in model["merges"]]
 
 
-def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained two-layer CLIP text encoder; it is trained together with the denoiser."""
+def build_text_encoder(tokenizer: CLIPTokenizer, kind: Any = CLIPTextModel, layers: int = 2) -> Any:
+    """An untrained CLIP text encoder of this class; it is trained together with the model that it serves."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=EMBEDDING_SIZE,
         intermediate_size=3 * EMBEDDING_SIZE,
         projection_dim=EMBEDDING_SIZE,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         max_position_embeddings=MAX_TOKENS,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModel(config)
+    return kind(config)

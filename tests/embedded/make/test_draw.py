@@ -1,0 +1,52 @@
+"""What the scripts save is what diffusers' own pipelines load, trained or not, and it draws grey images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from syn_ray.embedded.make import cascade, codebook, imagen, masked, muse
+from syn_ray.embedded.make.draw import Options, load_drawer
+from syn_ray.embedded.make.grey import widen_autoencoder
+from syn_ray.embedded.make.t5 import build_t5_encoder, build_t5_tokenizer
+from syn_ray.embedded.make.text import PromptBook, build_tokenizer
+
+# diffusers' solver turns tensors into arrays in numpy 1's way
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+OPTIONS = Options(steps=2, upscaler_steps=2)
+
+
+def draw_twice(folder, guidance_scale: float) -> np.ndarray:
+    """Two images of one prompt; asserts that they are grey, of the right size, and the same when drawn again."""
+    drawer = load_drawer(folder, OPTIONS)
+    first, second = (
+        drawer(["a dark shirt"] * 2, guidance_scale, [torch.Generator().manual_seed(i) for i in range(2)])
+        for _ in range(2)
+    )
+    assert first.shape == (2, 32, 32, 3)
+    assert np.ptp(first, axis=3).max() == 0
+    assert np.isfinite(first).all()
+    assert np.array_equal(first, second)
+    return first
+
+
+def test_the_cascade_is_two_folders_with_one_text_encoder(tmp_path):
+    torch.manual_seed(0)
+    tokenizer = build_t5_tokenizer(PromptBook().prompts)
+    imagen.save_base(cascade.TextToSmall(cascade.build_base(colours=1), build_t5_encoder(tokenizer)), tmp_path)
+    imagen.save_upscaler(cascade.build_upscaler(colours=1), tmp_path)
+    assert [path.parent.parent.name for path in tmp_path.glob("*/text_encoder/model.safetensors")] == ["stage-1"]
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 4.7e6
+    assert not np.array_equal(draw_twice(tmp_path, 1.0), draw_twice(tmp_path, 3.0))
+
+
+def test_the_muse_is_one_folder(tmp_path):
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(PromptBook().prompts)
+    tokens = codebook.ImageTokenizer(codebook.build_vq(colours=1))
+    tokens.codebook.normal_()
+    model = masked.TextToTokens(masked.build_transformer(), masked.build_pooling_text_encoder(tokenizer))
+    muse.save_halves(widen_autoencoder(tokens.model, codebook.build_vq(colours=3)), model, tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 4.1e6
+    assert not np.array_equal(draw_twice(tmp_path, 1.0), draw_twice(tmp_path, 3.0))
