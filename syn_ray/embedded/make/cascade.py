@@ -16,16 +16,12 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditio
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syn_ray.embedded import CLASS_NAMES
 from syn_ray.embedded.make.grey import COLOURS, NOISE_OF_MEAN
 from syn_ray.embedded.make.idx import IMAGE_SIZE_PX
 from syn_ray.embedded.make.t5 import EMBEDDING_SIZE
 
 BASE_SIZE_PX = 16
 LARGEST_RATIO = 10.0
-CLASS_LOSS_WEIGHT = 0.1
-NO_CLASS = -100
-"""The label of a prompt that names no class: cross-entropy passes it over."""
 NOISE_LEVELS = 400
 """The second stage learns to mistrust its input by noise levels from 0 to this one, of 1000; the pipeline adds 250 by
 default.
@@ -89,22 +85,18 @@ def build_noising_scheduler() -> Any:
 
 
 class TextToSmall(nn.Module):
-    """The first stage and its text encoder as one module, so that they share optimizer, average and checkpoint.
-
-    A linear head names the class from the mean of the text's states, where the denoiser's pooling begins.
-    """
+    """The first stage and its text encoder as one module, so that they share optimizer, average and checkpoint."""
 
     def __init__(self, denoiser: Any, text_encoder: Any) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.text_encoder = text_encoder
-        self.class_head = nn.Linear(EMBEDDING_SIZE, len(CLASS_NAMES))
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The predicted images [n, 1, 16, 16] for noisy ones, timesteps [n], tokens and mask [n, 77]; class logits."""
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The predicted images [n, 1, 16, 16] for noisy ones, timesteps [n], and prompts' tokens and mask [n, 77]."""
         states = self.text_encoder(tokens, attention_mask=mask)[0]
-        predicted = self.denoiser(noisy, timesteps, states, return_dict=False)[0]
-        return predicted, self.class_head(states.mean(dim=1))
+        predicted: Tensor = self.denoiser(noisy, timesteps, states, return_dict=False)[0]
+        return predicted
 
 
 def shrink(images: Tensor) -> Tensor:

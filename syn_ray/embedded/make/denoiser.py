@@ -5,10 +5,9 @@ evenly over the schedule, and high signal-to-noise ratios weigh less (min-SNR, H
 Run by `stable_diffusion.py`.
 """
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,24 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from syn_ray.embedded.make.loop import (
-    Average,
-    Budget,
-    average_gradients,
-    learning_rate,
-    place,
-    save_checkpoint,
-    set_learning_rate,
-)
+from syn_ray.embedded.make.loop import Recipe, train
 from syn_ray.embedded.make.text import EMBEDDING_SIZE, PromptBook
 
-_logger = logging.getLogger(__name__)
-
 BATCH_SIZE = 48  # of one process; two processes of one thread each do nearly twice the work of one with two threads
-PEAK_LEARNING_RATE = 1e-3
 MIN_SNR_GAMMA = 5.0
-AVERAGE_DECAY = 0.999
-CHECKPOINT_SECONDS = 150.0
 
 
 def build_denoiser() -> Any:
@@ -118,7 +104,6 @@ def train_denoiser(
     minutes: float,
     checkpoint: Path,
     on_checkpoint: Callable[[TextToNoise, float], None],
-    seed: int = 0,
 ) -> TextToNoise:
     """The averaged model after so many minutes; goes on from the checkpoint where there is one.
 
@@ -128,52 +113,15 @@ def train_denoiser(
         tokenizer: of the text encoder.
         minutes: the budget, restarts included.
         checkpoint: file for the training's state.
-        seed: of batches, prompts and noise.
         on_checkpoint: called with the averaged model and the seconds trained, after each checkpoint.
     """
     book = PromptBook()
     tokens = tokenizer(book.prompts, padding="max_length", return_tensors="pt").input_ids
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-    )
-    average, budget, step = Average(model, AVERAGE_DECAY), Budget(minutes), 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.module.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.steps = step = state["step"]
-        budget.spent_before = state["spent"]
-    averaged = cast("TextToNoise", average.module)
-    rank, world_size = place()
-    torch.manual_seed(1_000_003 * rank + seed + step)
-    rng = np.random.default_rng([seed, step, rank])
     alphas_cumprod = build_scheduler().alphas_cumprod
-    saved, running, progress = budget.spent, 0.0, budget.progress
-    while progress < 1:
-        set_learning_rate(optimizer, learning_rate(PEAK_LEARNING_RATE, progress))
+
+    def loss_of(rng: np.random.Generator, _: float) -> Tensor:
         chosen = rng.integers(0, len(latents.labels), BATCH_SIZE)
         prompts = book.draw(latents.labels[chosen], latents.attributes[chosen], rng)
-        loss = v_loss(model, latents.draw(chosen), tokens[prompts], alphas_cumprod)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        progress = average_gradients(model, budget.progress)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update(model)
-        step += 1
-        running += (loss.item() - running) / min(step, 200)
-        if rank == 0 and step % 100 == 0:
-            rate = step * BATCH_SIZE * world_size / budget.spent
-            _logger.info("step %d, %.0f s, %.0f images/s: loss %.4f", step, budget.spent, rate, running)
-        if rank == 0 and budget.spent - saved > CHECKPOINT_SECONDS:
-            saved = budget.spent
-            parts = {
-                "model": model.state_dict(),
-                "average": average.module.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-            save_checkpoint(checkpoint, {**parts, "step": step, "spent": budget.spent})
-            on_checkpoint(averaged, budget.spent)
-    _logger.info("trained %d steps, %d images, %.0f s", step, step * BATCH_SIZE * world_size, budget.spent)
-    return averaged
+        return v_loss(model, latents.draw(chosen), tokens[prompts], alphas_cumprod)
+
+    return train(model, loss_of, Recipe(minutes, BATCH_SIZE), checkpoint, on_checkpoint)

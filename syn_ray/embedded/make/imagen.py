@@ -18,7 +18,6 @@ import torch
 from diffusers import IFPipeline, IFSuperResolutionPipeline
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from syn_ray.embedded import ASSETS, record_revision
 from syn_ray.embedded.captions import attributes
@@ -51,12 +50,10 @@ class Pictures:
     attributes: NDArray[np.int64]
     book: PromptBook
 
-    def draw(self, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.int64], Tensor]:
-        """One batch: images [n, 1, 32, 32] from -1 to 1, prompt numbers, and the classes that the prompts name."""
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.int64]]:
+        """One batch: images [n, 1, 32, 32] from -1 to 1, and the numbers of their prompts."""
         chosen = rng.integers(0, len(self.labels), BATCH_SIZE)
-        prompts = self.book.draw(self.labels[chosen], self.attributes[chosen], rng)
-        labels = torch.from_numpy(np.where(prompts == 0, cascade.NO_CLASS, self.labels[chosen]))
-        return to_tensor(self.images[chosen]), prompts, labels
+        return to_tensor(self.images[chosen]), self.book.draw(self.labels[chosen], self.attributes[chosen], rng)
 
 
 def train_base(pictures: Pictures, minutes: float, checkpoint: Path, on_checkpoint: Any) -> cascade.TextToSmall:
@@ -70,14 +67,12 @@ def train_base(pictures: Pictures, minutes: float, checkpoint: Path, on_checkpoi
     alphas_cumprod = cascade.build_scheduler().alphas_cumprod
 
     def loss_of(rng: np.random.Generator, _: float) -> Tensor:
-        images, prompts, labels = pictures.draw(rng)
+        images, prompts = pictures.draw(rng)
         clean = cascade.shrink(images)
         timesteps = cascade.spread_timesteps(len(clean), len(alphas_cumprod))
         noisy = cascade.add_noise(clean, timesteps, alphas_cumprod)
-        predicted, logits = model(noisy, timesteps, tokens[prompts], mask[prompts])
-        class_loss = functional.cross_entropy(logits, labels, ignore_index=cascade.NO_CLASS)
-        image_loss = cascade.image_loss(predicted, clean, timesteps, alphas_cumprod)
-        return image_loss + cascade.CLASS_LOSS_WEIGHT * class_loss
+        predicted = model(noisy, timesteps, tokens[prompts], mask[prompts])
+        return cascade.image_loss(predicted, clean, timesteps, alphas_cumprod)
 
     return train(model, loss_of, Recipe(minutes, BATCH_SIZE), checkpoint, on_checkpoint)
 
@@ -96,7 +91,7 @@ def train_upscaler(pictures: Pictures, text_encoder: Any, minutes: float, checkp
     alphas_of_level = cascade.build_noising_scheduler().alphas_cumprod
 
     def loss_of(rng: np.random.Generator, _: float) -> Tensor:
-        images, prompts = pictures.draw(rng)[:2]
+        images, prompts = pictures.draw(rng)
         levels = torch.randint(0, cascade.NOISE_LEVELS, (len(images),))
         given = cascade.add_noise(cascade.enlarge(cascade.shrink(images)), levels, alphas_of_level)
         timesteps = cascade.spread_timesteps(len(images), len(alphas_cumprod))

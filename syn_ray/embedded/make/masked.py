@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from syn_ray.embedded import CLASS_NAMES
 from syn_ray.embedded.make.codebook import CODES, TOKENS_PER_SIDE
 from syn_ray.embedded.make.idx import IMAGE_SIZE_PX
 from syn_ray.embedded.make.loop import Recipe, train
@@ -31,7 +30,6 @@ MASK_TOKEN = CODES
 MICRO_CONDITIONS = (float(IMAGE_SIZE_PX), float(IMAGE_SIZE_PX), 0.0, 0.0, 6.0)
 """Width, height, crop and aesthetic score: what AmusedPipeline sends for these images, always."""
 ALIKE_SHARE, ANY_SHARE = 0.10, 0.03
-CLASS_LOSS_WEIGHT = 0.1
 _CONDITION_SIZE = 16
 
 
@@ -72,24 +70,19 @@ def build_pooling_text_encoder(tokenizer: CLIPTokenizer) -> Any:
 
 
 class TextToTokens(nn.Module):
-    """Transformer and text encoder as one module, so that they share optimizer, average and checkpoint.
-
-    A linear head names the class from the pooled text: from the tokens' loss alone a "t-shirt" is slow to be told from
-    a "shirt", which share a word piece.
-    """
+    """Transformer and text encoder as one module, so that they share optimizer, average and checkpoint."""
 
     def __init__(self, transformer: Any, text_encoder: Any) -> None:
         super().__init__()
         self.transformer = transformer
         self.text_encoder = text_encoder
-        self.class_head = nn.Linear(EMBEDDING_SIZE, len(CLASS_NAMES))
 
-    def forward(self, masked: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [n, 256, 8, 8] for masked image tokens [n, 8, 8] and prompts' tokens; and class logits [n, 10]."""
+    def forward(self, masked: Tensor, tokens: Tensor) -> Tensor:
+        """Logits [n, 256, 8, 8] for masked image tokens [n, 8, 8] and prompts' tokens."""
         text = self.text_encoder(tokens, output_hidden_states=True)
         conditions = torch.tensor(MICRO_CONDITIONS).expand(len(masked), -1)
-        logits = self.transformer(masked, text.hidden_states[-2], text.text_embeds, conditions)
-        return logits, self.class_head(text.text_embeds)
+        logits: Tensor = self.transformer(masked, text.hidden_states[-2], text.text_embeds, conditions)
+        return logits
 
 
 def mask_counts(count: int, tokens: int, start: float) -> Tensor:
@@ -158,10 +151,8 @@ def train_transformer(
     def loss_of(rng: np.random.Generator, _: float) -> Tensor:
         chosen = rng.integers(0, len(labels), BATCH_SIZE)
         prompts = book.draw(labels[chosen], attributes[chosen], rng)
-        named = torch.from_numpy(np.where(prompts == 0, -100, labels[chosen]))  # -100: the prompt names no class
         mask = draw_mask(BATCH_SIZE)
-        logits, class_logits = model(codes[chosen].masked_fill(mask, MASK_TOKEN), tokens[prompts])
-        loss = masked_loss(logits, codes[chosen], mask, targets)
-        return loss + CLASS_LOSS_WEIGHT * functional.cross_entropy(class_logits, named)
+        logits = model(codes[chosen].masked_fill(mask, MASK_TOKEN), tokens[prompts])
+        return masked_loss(logits, codes[chosen], mask, targets)
 
     return train(model, loss_of, Recipe(minutes, BATCH_SIZE), checkpoint, on_checkpoint)

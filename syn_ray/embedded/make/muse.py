@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import AmusedPipeline
+from transformers import CLIPTokenizer
 
 from syn_ray.embedded import ASSETS, record_revision
 from syn_ray.embedded.captions import attributes
@@ -20,18 +21,19 @@ from syn_ray.embedded.make import codebook, masked
 from syn_ray.embedded.make.grey import COLOURS, widen_autoencoder
 from syn_ray.embedded.make.idx import DEFAULT_DATA, load_fashion, load_generator_split
 from syn_ray.embedded.make.loop import join_processes, place
-from syn_ray.embedded.make.text import PromptBook, build_tokenizer
+from syn_ray.embedded.make.text import shared_tokenizer
 
 _logger = logging.getLogger(__name__)
 
 NAME = "muse"
 
 
-def save_halves(vqvae: Any, model: masked.TextToTokens, directory: Path) -> None:
+def save_halves(vqvae: Any, tokenizer: CLIPTokenizer, model: masked.TextToTokens, directory: Path) -> None:
     """Saves the pipeline with half precision files; the parts themselves stay float32."""
+    tokenizer.backend_tokenizer.no_padding()  # the training prompts' padding is not the tokenizer's
     pipeline = AmusedPipeline(
         vqvae=copy.deepcopy(vqvae),
-        tokenizer=build_tokenizer(PromptBook().prompts),
+        tokenizer=tokenizer,
         text_encoder=copy.deepcopy(model.text_encoder),
         transformer=copy.deepcopy(model.transformer),
         scheduler=masked.build_scheduler(),
@@ -58,17 +60,18 @@ def main() -> None:
         error, perplexity = codebook.judge(tokens, load_fashion(arguments.data).test_images[:2_000])
         _logger.info("tokenizer: squared error on test images %.5f, perplexity %.0f", error, perplexity)
     vqvae = widen_autoencoder(tokens.model, codebook.build_vq(COLOURS))
+    tokenizer = shared_tokenizer(arguments.work / "tokenizer")
 
     def on_checkpoint(average: masked.TextToTokens, _: float) -> None:
         if arguments.snapshots:
-            save_halves(vqvae, average, arguments.snapshots)
+            save_halves(vqvae, tokenizer, average, arguments.snapshots)
 
     trained = masked.train_transformer(
         codebook.encode_tokens(tokens, images),
         labels,
         attributes(images, labels),
         masked.smooth_targets(tokens.codebook),
-        build_tokenizer(PromptBook().prompts),
+        tokenizer,
         arguments.minutes,
         arguments.work / "transformer.pt",
         on_checkpoint,
@@ -78,7 +81,7 @@ def main() -> None:
     parts = {"vqvae": vqvae, "transformer": trained.transformer, "text_encoder": trained.text_encoder}
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     _logger.info("parameters: %s", json.dumps(sizes))
-    save_halves(vqvae, trained, arguments.out)
+    save_halves(vqvae, tokenizer, trained, arguments.out)
     revision = record_revision(NAME) if arguments.out == ASSETS / NAME else "none, as it is not in the package"
     _logger.info("saved %s, revision %s", arguments.out, revision)
 

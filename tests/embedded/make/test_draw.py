@@ -10,7 +10,7 @@ from syn_ray.embedded.make import cascade, codebook, imagen, masked, muse
 from syn_ray.embedded.make.draw import Options, load_drawer
 from syn_ray.embedded.make.grey import widen_autoencoder
 from syn_ray.embedded.make.t5 import build_t5_encoder, build_t5_tokenizer
-from syn_ray.embedded.make.text import PromptBook, build_tokenizer
+from syn_ray.embedded.make.text import PromptBook, shared_tokenizer
 
 # diffusers' solver turns tensors into arrays in numpy 1's way
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -43,10 +43,10 @@ def test_the_cascade_is_two_folders_with_one_text_encoder(tmp_path):
 
 def test_the_muse_is_one_folder(tmp_path):
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(PromptBook().prompts)
+    tokenizer = shared_tokenizer(tmp_path / "tokenizer")
     tokens = codebook.ImageTokenizer(codebook.build_vq(colours=1))
     tokens.codebook.normal_()
     model = masked.TextToTokens(masked.build_transformer(), masked.build_pooling_text_encoder(tokenizer))
-    muse.save_halves(widen_autoencoder(tokens.model, codebook.build_vq(colours=3)), model, tmp_path)
-    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 4.1e6
-    assert not np.array_equal(draw_twice(tmp_path, 1.0), draw_twice(tmp_path, 3.0))
+    muse.save_halves(widen_autoencoder(tokens.model, codebook.build_vq(colours=3)), tokenizer, model, tmp_path / "muse")
+    assert sum(path.stat().st_size for path in (tmp_path / "muse").rglob("*") if path.is_file()) < 4.1e6
+    assert not np.array_equal(draw_twice(tmp_path / "muse", 1.0), draw_twice(tmp_path / "muse", 3.0))
