@@ -17,6 +17,7 @@ from syn_ray.core.resources import load_resources
 from syn_ray.core.storage import Storage
 from syn_ray.study.config import built_in_studies, load_study
 from syn_ray.study.environment import set_environment
+from syn_ray.study.heartbeat import last_beat
 from syn_ray.study.plan import CurveStatus, StudyPlan, curve_status
 from syn_ray.study.runner import DEFAULT_STORAGE, open_study, run_study
 
@@ -41,13 +42,18 @@ def run(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None, r
 @app.command()
 def plan(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
     """Lists a study's curves, images and trainings, and what of them is there already."""
-    _print_status(_plan(study, storage, set_), "to do")
+    _print_status(_plan(study, storage, set_), "to do", {})
 
 
 @app.command()
 def status(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
-    """Shows what of a study is done and what is missing."""
-    _print_status(_plan(study, storage, set_), "status")
+    """Shows what of a study is done, what a run does at this moment, and what is missing."""
+    opened = _plan(study, storage, set_)
+    beat = last_beat(opened.root)
+    _print_status(opened, "status", beat.doing if beat and beat.alive else {})
+    if beat:
+        state = "running" if beat.alive else "killed, run it again to go on"
+        output.print(f"{state}; {beat.age_seconds:.0f} s ago: {beat.words}", markup=False)
 
 
 @app.command()
@@ -157,13 +163,11 @@ def _plan(study: str, storage: str, overrides: list[str] | None) -> StudyPlan:
     return opened
 
 
-def _print_status(study: StudyPlan, title: str) -> None:
-    statuses = [curve_status(study, curve) for curve in study.curves]
-    table = Table(
-        "curve", "images", "scored", "trainings", "steps to do", "evaluations", title=f"{study.config.name}: {title}"
-    )
-    for s in statuses:
-        table.add_row(*_cells(s))
+def _print_status(study: StudyPlan, title: str, doing: dict[str, str]) -> None:
+    columns = ["curve", "images", "scored", "trainings", "steps to do", "evaluations", *(["now"] if doing else [])]
+    table = Table(*columns, title=f"{study.config.name}: {title}")
+    for s in [curve_status(study, curve) for curve in study.curves]:
+        table.add_row(*_cells(s), *([doing.get(s.curve.name, "")] if doing else []))
     output.print(table)
     sizes = ", ".join(str(size) for size in study.config.dataset_sizes)
     output.print(

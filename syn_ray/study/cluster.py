@@ -51,5 +51,4 @@ def _start_locally(resources: Resources) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         object_store_memory=OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
     )

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: bars in a terminal, a line now and then in a log."""
+"""What a person sees while a study runs: bars in a terminal, a line now and then in a log, `status` elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import ray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from syn_ray.core.storage import Storage
+from syn_ray.study import heartbeat
 from syn_ray.study.coordinator import Snapshot
 from syn_ray.study.plan import StudyPlan, curve_status
 
@@ -56,13 +58,18 @@ def shown(plan: StudyPlan, coordinator: Any, console: Console) -> Iterator[None]
     watch = Watch(plan)
     stop = threading.Event()
     show = _show_bars if console.is_terminal else _log_lines
-    thread = threading.Thread(target=show, args=(watch, coordinator, stop, console), daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=show, args=(watch, coordinator, stop, console), daemon=True),
+        threading.Thread(target=_beat, args=(watch, coordinator, stop, plan.root), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join(timeout=10)
+        for thread in threads:
+            thread.join(timeout=10)
 
 
 def _snapshot(coordinator: Any) -> Snapshot | None:
@@ -71,6 +78,16 @@ def _snapshot(coordinator: Any) -> Snapshot | None:
     except ray.exceptions.RayError:
         return None  # it is being restarted; the next look finds it
     return snapshot
+
+
+def _beat(watch: Watch, coordinator: Any, stop: threading.Event, study: Storage) -> None:
+    while not stop.is_set():
+        snapshot = _snapshot(coordinator)
+        if snapshot is not None:
+            with contextlib.suppress(OSError):  # a storage that hiccups must not end the beats
+                heartbeat.beat(study, snapshot.doing, watch.words(snapshot).strip())
+        stop.wait(heartbeat.BEAT_SECONDS)
+    heartbeat.end(study)
 
 
 def _log_lines(watch: Watch, coordinator: Any, stop: threading.Event, console: Console) -> None:

@@ -116,6 +116,7 @@ def test_tune_and_report_can_be_looked_at(storage):
     page = (storage / "studies/quickstart/report/index.html").read_text()
     assert "sd-captions-g4" in page
     assert verify(Storage(storage)).problems == []
+    assert not (storage / "studies/quickstart/running.json").exists()  # `status` says that nothing runs
 
 
 def test_a_second_run_redoes_nothing(storage):
@@ -164,6 +165,7 @@ def test_a_study_killed_while_it_generates_and_while_it_trains_ends_the_same(sto
     generating = lambda: any(tmp_path.glob("images/stable-diffusion-*/shard-*.parquet"))  # noqa: E731
     training = lambda: any(tmp_path.glob("studies/quickstart/runs/*/artifact.json"))  # noqa: E731
     _kill_when(tmp_path, generating)
+    assert (tmp_path / "studies/quickstart/running.json").exists()  # `status` says that it was killed
     _kill_when(tmp_path, training)
     finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("studies/quickstart/runs/*/artifact.json")}
     _run(tmp_path)
