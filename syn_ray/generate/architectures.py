@@ -195,15 +195,18 @@ def write_random(name: str, directory: Path, *, reduced: bool = False, dtype: to
         dtype: of the files.
     """
 
+    def cast(module: Any) -> Any:
+        return module.to(dtype)
+
     def part(kind: Any, key: str) -> Any:
-        return kind.from_config(shape(name, key, reduced=reduced)).to(dtype)
+        return cast(kind.from_config(shape(name, key, reduced=reduced)))
 
     if name == "deepfloyd-if-m":
         scheduler = diffusers.DDPMScheduler(**_IF_SCHEDULER)
         noising = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2")
         config = transformers.T5Config(**shape(name, "text_encoder", reduced=reduced), feed_forward_proj="gated-gelu")
         first = {"unet": part(diffusers.UNet2DConditionModel, "stage-1"), "scheduler": scheduler}
-        text = {"tokenizer": t5_tokenizer(), "text_encoder": transformers.T5EncoderModel(config).to(dtype)}
+        text = {"tokenizer": t5_tokenizer(), "text_encoder": cast(transformers.T5EncoderModel(config))}
         second = {"unet": part(diffusers.UNet2DConditionModel, "stage-2"), "scheduler": scheduler}
         write_model(directory / "stage-1", "IFPipeline", first | text)
         write_model(directory / "stage-2", "IFSuperResolutionPipeline", second | {"image_noising_scheduler": noising})
@@ -212,12 +215,12 @@ def write_random(name: str, directory: Path, *, reduced: bool = False, dtype: to
     parts: dict[str, Any] = {"tokenizer": tokenizer}
     text_config = clip_config(tokenizer, shape(name, "text_encoder", reduced=reduced))
     if name == "sd-1.5":
-        parts["text_encoder"] = transformers.CLIPTextModel(text_config).to(dtype)
+        parts["text_encoder"] = cast(transformers.CLIPTextModel(text_config))
         parts["unet"] = part(diffusers.UNet2DConditionModel, "unet")
         parts["vae"] = part(diffusers.AutoencoderKL, "vae")
         parts["scheduler"] = diffusers.DDIMScheduler(**shape(name, "scheduler", reduced=reduced))
         return write_model(directory, "StableDiffusionPipeline", parts)
-    parts["text_encoder"] = transformers.CLIPTextModelWithProjection(text_config).to(dtype)
+    parts["text_encoder"] = cast(transformers.CLIPTextModelWithProjection(text_config))
     parts["transformer"] = part(diffusers.UVit2DModel, "transformer")
     parts["vqvae"] = part(diffusers.VQModel, "vqvae")
     parts["scheduler"] = diffusers.AmusedScheduler(**shape(name, "scheduler", reduced=reduced))

@@ -4,8 +4,8 @@
     python -m syn_ray.generate.benchmark amused-256 --reduced --dtype float32 --batch-size 2
 
 A name of `architectures.SHAPES` is built with random weights (speed does not depend on them); anything else is a
-`preset:` of generators, whose model must be on this machine. Contenders take turns, so that a busy or throttling machine
-slows all alike; the figure of each is its median.
+`preset:` of generators, whose model must be on this machine. Contenders take turns, so that a busy or throttling
+machine slows all alike; the figure of each is its median.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import pydantic
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,7 +29,7 @@ from syn_ray.generate.architectures import SHAPES, write_random
 from syn_ray.generate.families import GeneratorConfig, ImagenConfig, MuseConfig
 from syn_ray.generate.finding import find_model
 from syn_ray.generate.loading import load_pipeline, working_device
-from syn_ray.generate.protocol import load_generator
+from syn_ray.generate.protocol import ImageGenerator, load_generator
 
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10G": 70.0, "T4": 65.0}
 """Dense half-precision TFLOP/s of NVIDIA's data sheets (SXM where there are several), by part of the device's name."""
@@ -59,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
         contenders: dict[str, Draw] = {"diffusers": _stock(config, options.guidance_scale)}
         for name in ("syn_ray", "syn_ray compiled") if options.compile else ("syn_ray",):
             resources = GenerateResources(compile=name.endswith("compiled"), channels_last=options.channels_last)
-            generator = load_generator(config, resources)
-            contenders[name] = lambda p, s, g=generator: g.generate(p, s, options.guidance_scale)
+            contenders[name] = _ours(load_generator(config, resources), options.guidance_scale)
         figures = measure(contenders, options.batch_size, options.repeats, options.peak_tflops or _peak(options.dtype))
     for figure in figures:
         print(json.dumps(dataclasses.asdict(figure)))  # noqa: T201 - the module is a command
@@ -113,8 +111,15 @@ def _config(options: argparse.Namespace, folder: Path) -> GeneratorConfig:
     return adapter.validate_python(values)
 
 
+def _ours(generator: ImageGenerator, guidance_scale: float) -> Draw:
+    def draw(prompts: Sequence[str], seeds: Sequence[int]) -> Any:
+        return generator.generate(prompts, seeds, guidance_scale)
+
+    return draw
+
+
 def _stock(config: GeneratorConfig, guidance_scale: float) -> Draw:
-    """diffusers' pipeline as its documentation calls it: prompts as text, one rng for the batch where it takes one."""
+    """What diffusers' documentation calls: prompts as text, and one rng for the whole batch."""
     if isinstance(config, ImagenConfig):
         return _stock_cascade(config, guidance_scale)
     pipeline = _pipeline(config, config.model_id, config.revision)
@@ -130,7 +135,7 @@ def _stock(config: GeneratorConfig, guidance_scale: float) -> Draw:
 
 def _stock_cascade(config: ImagenConfig, guidance_scale: float) -> Draw:
     if config.super_resolution_model_id is None:
-        models = [(f"{config.model_id}/{part}", None) for part in ("stage-1", "stage-2")]
+        models: list[tuple[str, str | None]] = [(f"{config.model_id}/{part}", None) for part in ("stage-1", "stage-2")]
     else:
         models = [
             (config.model_id, config.revision),

@@ -20,7 +20,7 @@ from syn_ray import embedded
 from syn_ray.core.errors import UserError
 
 INDEX = "model_index.json"
-UNREADABLE = (OSError, ValueError, EntryNotFoundError)
+UNREADABLE = (OSError, ValueError, ImportError, EntryNotFoundError)
 """What diffusers, transformers and huggingface_hub raise about files."""
 _FAMILIES = {"AmusedPipeline": "muse", "IFPipeline": "imagen", "IFSuperResolutionPipeline": "imagen"}
 

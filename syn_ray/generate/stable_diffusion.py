@@ -65,7 +65,7 @@ class StableDiffusionGenerator:
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], guidance_scale: float) -> Pixels:
-        arguments = {
+        arguments: dict[str, Any] = {
             "num_inference_steps": self._config.num_inference_steps,
             "eta": self._config.eta,
             "height": self._config.height,

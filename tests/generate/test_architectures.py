@@ -1,5 +1,7 @@
 """The true architectures, without their weights."""
 
+from typing import Any
+
 import diffusers
 import numpy as np
 import pytest
@@ -43,6 +45,7 @@ def test_the_true_text_encoders():
     assert (_count(plain), _count(projected)) == (123_060_480, 123_650_304)
 
 
+@pytest.mark.slow
 def test_true_inputs_have_the_true_shapes():
     """What the pipelines feed the true denoisers, on the meta device: shapes without numbers."""
     with torch.device("meta"):
@@ -219,7 +222,7 @@ def test_pipelines_with_other_encodings_draw_what_diffusers_draws(directories, n
 def test_a_lora_is_added_with_its_scale(tiny_config, tmp_path):
     peft = pytest.importorskip("peft", reason="LoRA needs the package peft")
     config = tiny_config("stable_diffusion")
-    plain = load_generator(config)
+    plain: Any = load_generator(config)
     unet = plain._pipeline.unet
     unet.add_adapter(peft.LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
     weights = peft.get_peft_model_state_dict(unet)

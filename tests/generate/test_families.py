@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import pydantic
 import pytest
@@ -13,7 +14,7 @@ from syn_ray.generate.families import GeneratorConfig, ImagenConfig, MuseConfig,
 from syn_ray.generate.presets import DEFAULT_PRESETS, PRESETS
 from syn_ray.generate.protocol import load_generator
 
-ANY = pydantic.TypeAdapter(GeneratorConfig)
+ANY: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(GeneratorConfig)
 
 
 @pytest.mark.parametrize("name", PRESETS)

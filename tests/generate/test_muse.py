@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from syn_ray.generate.masking import StepNoise, draw_noise, unmask
+from syn_ray.generate.masking import draw_noise, unmask
 from syn_ray.generate.protocol import load_generator, to_pixels
 
 PROMPTS = ["a bag", "a dark slim coat", "a sandal"]
 SEEDS = [1, 2, 3]
 
 
-class PerImageScheduler(diffusers.AmusedScheduler):
+class PerImageScheduler(diffusers.AmusedScheduler):  # type: ignore[misc]  # diffusers is read as Any
     """diffusers' scheduler, asked for one image after the other, each with its own rng."""
 
     def step(self, model_output, timestep, sample, generator):
@@ -98,7 +98,7 @@ def test_a_drawn_token_follows_the_probabilities():
     rng = torch.Generator().manual_seed(0)
     noise = draw_noise([rng], 20_000, 3)
     logits = torch.tensor([0.7, 0.2, 0.1]).log().expand(1, 20_000, 3)
-    last = {"step": 0, "temperatures": torch.zeros(1), "mask_token": 3, "schedule": "cosine"}
-    drawn = unmask(logits, torch.full((1, 20_000), 3), StepNoise(noise.exponential, noise.uniform), **last)
+    unknown = torch.full((1, 20_000), 3)
+    drawn = unmask(logits, unknown, noise, step=0, temperatures=torch.zeros(1), mask_token=3, schedule="cosine")
     shares = torch.bincount(drawn[0], minlength=3) / 20_000
     assert torch.allclose(shares, torch.tensor([0.7, 0.2, 0.1]), atol=4 * (0.21 / 20_000) ** 0.5)

@@ -1,12 +1,14 @@
 """Samples: fixed by source and index, whatever renders them in whatever order and company."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from syn_ray.core.errors import GenerationError
+from syn_ray.core.resources import GenerateResources
 from syn_ray.core.seeds import sample_seed
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedImages
@@ -23,6 +25,7 @@ from syn_ray.generate.families import StableDiffusionConfig
 from syn_ray.generate.gate import refused
 from syn_ray.generate.protocol import load_generator
 from syn_ray.generate.render import RealRenderer, SyntheticRenderer, source_rows
+from syn_ray.generate.work import Request, open_job
 from syn_ray.prompts.config import TemplatePrompts
 from syn_ray.shards.writer import write_shard
 
@@ -87,12 +90,12 @@ def test_guidance_changes_the_image_and_not_its_noise(generator):
 
 
 def _spy(monkeypatch, owner, name, note):
-    """Calls go through; `note` sees their first argument."""
+    """Calls go through; `note` sees their first argument, or the one called prompt."""
     real = getattr(owner, name)
 
-    def spied(first, *arguments, **keywords):
-        note(first)
-        return real(first, *arguments, **keywords)
+    def spied(*arguments, **keywords):
+        note(arguments[0] if arguments else keywords["prompt"])
+        return real(*arguments, **keywords)
 
     monkeypatch.setattr(owner, name, spied)
 
@@ -106,16 +109,12 @@ def test_no_unconditional_pass_is_run_at_guidance_one(generator, monkeypatch):
 
 
 def test_a_distinct_prompt_is_encoded_once(monkeypatch):
-    fresh = load_generator(GENERATOR)
-    asked = []
-    monkeypatch.setattr(
-        fresh._pipeline,
-        "encode_prompt",
-        lambda real=fresh._pipeline.encode_prompt, **k: (asked.append(k), real(**k))[1],
-    )
+    fresh: Any = load_generator(GENERATOR)
+    asked: list[str | None] = []
+    _spy(monkeypatch, fresh._pipeline, "encode_prompt", asked.append)
     fresh.generate(["a bag", "a coat", "a bag"], [1, 2, 3], 2.0)
     fresh.generate(["a coat", "a bag", "a coat"], [4, 5, 6], 2.0)
-    assert sorted(call["prompt"] for call in asked if call["prompt"] is not None) == ["", "a bag", "a coat"]
+    assert sorted(prompt for prompt in asked if prompt is not None) == ["", "a bag", "a coat"]
 
 
 class _SometimesBlack:
@@ -212,13 +211,22 @@ def test_two_sizes_come_out_of_one_pass(generator, tmp_path):
     assert [s.image for s in samples] == [s.image for s in plain]
     directory = Storage(tmp_path)
     write_shard(directory, samples, provenance={"fingerprint": "a" * 64})
-    file = str(directory.local_path / "shard-00000000.parquet")
+    file = str(tmp_path / "shard-00000000.parquet")
     rows = datasets.load_dataset("parquet", data_files=[file], split="train", cache_dir=str(tmp_path / "cache"))
     assert rows.column_names == ["sample_index", "image", "label", "text", "seed", "image_second"]
     assert (rows[3]["image"].size, rows[3]["image_second"].size) == ((32, 32), (16, 16))
     real = RealSource(images=EmbeddedImages(name="pool"), classes="fashion", study_seed=0, image=form)
     (sample,) = RealRenderer(real).render(0, 1, 1, _ignore)
+    assert sample.second is not None
     assert Image.open(io.BytesIO(sample.second)).size == (16, 16)
+
+
+def test_what_may_move_the_last_bit_is_kept_when_a_source_is_resumed(tmp_path):
+    request = Request(_source(), 8)
+    started = open_job(request, Storage(tmp_path), GenerateResources(channels_last=True), 4)
+    resumed = open_job(request, Storage(tmp_path), GenerateResources(compile=True), 8)
+    assert resumed.manifest == started.manifest
+    assert resumed.manifest.kernels == {"compile": False, "channels_last": True, "vae_slicing": False}
 
 
 def test_a_smaller_copy_is_antialiased():

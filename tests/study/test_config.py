@@ -1,5 +1,7 @@
 """Study files: what they expand to, and what is said of mistakes in them."""
 
+from typing import Any
+
 import pytest
 
 from syn_ray.core.errors import UserError
@@ -61,7 +63,7 @@ def test_a_larger_size_leaves_the_runs_of_the_others(tmp_path):
 def test_muse_takes_its_own_guidance(tmp_path):
     muse = "generators.m={preset: amused-256}"
     curve = "curves.1={source: synthetic, generator: m, prompts: classnames, %s}"
-    native = load_study("quickstart", [muse, curve % "native_guidance: [0, 0.1, 1]"]).cells()[1:]
+    native: Any = load_study("quickstart", [muse, curve % "native_guidance: [0, 0.1, 1]"]).cells()[1:]
     scale = load_study("quickstart", [muse, curve % "guidance_scale: [1, 1.1, 2]"]).cells()[1:]
     assert native == scale
     assert [cell.name for cell in native] == ["m-classnames-g1", "m-classnames-g1.1", "m-classnames-g2"]
@@ -69,7 +71,7 @@ def test_muse_takes_its_own_guidance(tmp_path):
     plan = StudyPlan(load_study("quickstart", [muse, curve % "native_guidance: 0.1"]), Storage(tmp_path))
     row = describe(plan, plan.curves[1])
     assert (row["guidance_scale"], row["native_guidance"]) == (1.1, 0.1)
-    latent = load_study(
+    latent: Any = load_study(
         "quickstart", ["curves.1={source: synthetic, generator: sd, prompts: captions, native_guidance: 2}"]
     )
     assert latent.cells()[1].source.guidance_scale == 2
