@@ -51,6 +51,23 @@ class GenerateResources(PoolResources):
     """Images in one shard, the unit of work. `auto`: the smallest dataset size, at most 1024; fixed at the start."""
     check_bytes: pydantic.NonNegativeInt = 4 * 2**30
     """A rerun compares the sha256 of every shard of a source up to this many bytes; beyond it, names and sizes."""
+    placement: Literal["device", "balanced", "model_offload", "sequential_offload"] = "device"
+    """Where a pipeline's parts lie: all on the actor's GPU; spread over its GPUs; or in host memory, of which whole
+    models or single layers visit the GPU. All but the first need the package `accelerate`; none matters without a GPU.
+    """
+    text_encoder: Literal["host", "reload", "device"] = "host"
+    """Where Imagen's T5 is while the UNets draw: in host memory (10 GB for T5-XXL in half precision), dropped and read
+    from disk again for each shard, or on the GPU beside them."""
+    compile: bool = False
+    """torch.compile for the denoiser: minutes before the first image of each actor."""
+    channels_last: bool = False
+    vae_slicing: bool = False
+    """The autoencoder decodes one image at a time: less memory."""
+
+    @property
+    def kernels(self) -> dict[str, bool]:
+        """What may move the last bit of an image: recorded with a source when it is started, and kept."""
+        return {"compile": self.compile, "channels_last": self.channels_last, "vae_slicing": self.vae_slicing}
 
 
 class TrainResources(_Resources):

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 
-from syn_ray import embedded
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config
-from syn_ray.core.errors import nearest
 from syn_ray.datasets.config import RealImages
 from syn_ray.datasets.vocabulary import Classes
+from syn_ray.generate.families import LOWEST_GUIDANCE, GeneratorConfig
 from syn_ray.prompts.config import PromptConfig
-
-FAMILIES = ("stable_diffusion",)
-LOWEST_GUIDANCE = {"stable_diffusion": 1.0}
-"""The least guidance_scale a family takes: 1 is 'no guidance'."""
 
 
 class ImageFormat(Config):
     """How an image is saved."""
 
     size_px: pydantic.PositiveInt = 256
-    """Height and width; the paper saves 256."""
+    """Height and width of what is saved, whatever the generator draws; the paper saves 256."""
+    second_px: pydantic.PositiveInt | None = None
+    """A second copy of each image, of this size, in a column `image_second`: two sizes out of one pass."""
     mode: Literal["RGB", "L"] = "RGB"
     codec: Literal["jpeg", "png"] = "jpeg"
     quality: Annotated[int, pydantic.Field(ge=1, le=100, json_schema_extra=dict(PAPER_NOT_GIVEN))] = 95
@@ -39,44 +36,6 @@ class Gate(Config):
     """Seeds tried for one sample before the run stops."""
 
 
-class GeneratorConfig(Config):
-    """A text-to-image model and how it is sampled, in diffusers' own words."""
-
-    family: Literal["stable_diffusion"] = "stable_diffusion"
-    model_id: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    """A model of the Hub, a local directory in diffusers' format, or `embedded:NAME`."""
-    revision: str | None = None
-    num_inference_steps: Annotated[pydantic.PositiveInt, pydantic.Field(json_schema_extra=dict(PAPER_NOT_GIVEN))] = 50
-    scheduler: Annotated[str | None, pydantic.Field(json_schema_extra=dict(PAPER_NOT_GIVEN))] = None
-    """A diffusers scheduler class; None keeps the one saved with the model."""
-    eta: Annotated[float, pydantic.Field(ge=0, le=1, json_schema_extra=dict(PAPER_NOT_GIVEN))] = 0.0
-    height: pydantic.PositiveInt | None = None
-    width: pydantic.PositiveInt | None = None
-    negative_prompt: str = ""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        family = data.get("family", "stable_diffusion")
-        if family not in FAMILIES:
-            raise ValueError(f"there is no generator family '{family}'{nearest(str(family), FAMILIES)}")
-        model_id = str(data.get("model_id", ""))
-        if model_id.startswith(embedded.PREFIX):
-            name = model_id.removeprefix(embedded.PREFIX)
-            if name not in embedded.GENERATORS:
-                raise ValueError(f"there is no embedded generator '{name}'{nearest(name, embedded.GENERATORS)}")
-            return data | {"revision": embedded.asset_revision(name)}
-        return data
-
-    @property
-    def label(self) -> str:
-        """The model's short name, for file names."""
-        return self.model_id.removeprefix(embedded.PREFIX).rstrip("/").rsplit("/", 1)[-1].lower()
-
-
 class SyntheticSource(Config):
     """What a generator draws at a guidance scale for a prompt set."""
 
@@ -91,13 +50,17 @@ class SyntheticSource(Config):
 
     @pydantic.model_validator(mode="after")
     def _guidance_in_range(self) -> SyntheticSource:
-        lowest = LOWEST_GUIDANCE[self.generator.family]
-        if self.guidance_scale < lowest:
+        if self.guidance_scale < LOWEST_GUIDANCE:
             raise ValueError(
                 f"guidance_scale {self.guidance_scale:g} is below what {self.generator.family} takes; "
-                f"give {lowest:g} (no guidance) or more"
+                f"give {LOWEST_GUIDANCE:g} (no guidance) or more"
             )
         return self
+
+    @property
+    def native_guidance(self) -> float:
+        """The guidance in the model's own convention; Muse's is t = guidance_scale − 1."""
+        return self.generator.native_guidance(self.guidance_scale)
 
     @property
     def name(self) -> str:

@@ -11,7 +11,10 @@ from syn_ray.generate.protocol import Pixels
 
 
 def encode_image(image: Image.Image, form: ImageFormat) -> bytes:
-    """An image file of the wanted size; a larger or oblong one is fitted by its centre (bicubic)."""
+    """An image file of the wanted size; a larger or oblong one is fitted by its centre.
+
+    Pillow's bicubic filter widens with the reduction, so a smaller copy is antialiased.
+    """
     image = image.convert(form.mode)
     if image.size != (form.size_px, form.size_px):
         image = ImageOps.fit(image, (form.size_px, form.size_px), Image.Resampling.BICUBIC)
@@ -26,6 +29,11 @@ def encode_image(image: Image.Image, form: ImageFormat) -> bytes:
 def encode_pixels(images: Pixels, form: ImageFormat) -> list[bytes]:
     """Files of a batch, uint8 [batch, height, width, 3]."""
     return [encode_image(Image.fromarray(image), form) for image in images]
+
+
+def second_form(form: ImageFormat) -> ImageFormat | None:
+    """The form of the second copy; None where one size is kept."""
+    return None if form.second_px is None else form.model_copy(update={"size_px": form.second_px})
 
 
 def fit_file(file: bytes, form: ImageFormat) -> bytes:

@@ -17,8 +17,8 @@ from syn_ray.core.errors import GenerationError
 from syn_ray.core.seeds import sample_seed
 from syn_ray.datasets.real import balanced_order, open_images
 from syn_ray.datasets.vocabulary import class_names
-from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource
-from syn_ray.generate.encode import encode_pixels, fit_file
+from syn_ray.generate.config import EvaluationSource, ImageFormat, RealSource, SyntheticSource
+from syn_ray.generate.encode import encode_pixels, fit_file, second_form
 from syn_ray.generate.gate import refused
 from syn_ray.generate.protocol import ImageGenerator, Pixels
 from syn_ray.prompts.sets import make_prompt_set
@@ -64,8 +64,16 @@ class RealRenderer:
 
     def render(self, first_index: int, rows: int, batch_size: int, on_images: OnImages) -> list[Sample]:  # noqa: ARG002
         positions = self._order[first_index : first_index + rows].tolist()
+        form, second = self._source.image, second_form(self._source.image)
         samples = [
-            Sample(index, fit_file(real.image, self._source.image), int(self._labels[index]), real.text, None)
+            Sample(
+                index,
+                fit_file(real.image, form),
+                int(self._labels[index]),
+                real.text,
+                None,
+                None if second is None else fit_file(real.image, second),
+            )
             for index, real in enumerate(self._images.read(positions), start=first_index)
         ]
         on_images(len(samples))
@@ -88,19 +96,20 @@ class SyntheticRenderer:
         self._refusals: collections.Counter[str] = collections.Counter()
 
     def render(self, first_index: int, rows: int, batch_size: int, on_images: OnImages) -> list[Sample]:
-        files: list[Future[list[bytes]]] = []
+        files: list[Future[list[tuple[bytes, bytes | None]]]] = []
         seeds: list[int] = []
         end = first_index + rows
+        self._generator.prepare(list(dict.fromkeys(self._prompts.prompt(i) for i in range(first_index, end))))
         with ThreadPoolExecutor(max_workers=1) as encoder:  # encodes while the generator draws the next batch
             for start in range(first_index, end, batch_size):
                 images, used = self._draw(range(start, min(start + batch_size, end)))
-                files.append(encoder.submit(encode_pixels, images, self._source.image))
+                files.append(encoder.submit(_encode, images, self._source.image))
                 seeds += used
                 on_images(len(images))
             encoded = [file for batch in files for file in batch.result()]
         return [
-            Sample(index, file, self._prompts.label(index), self._prompts.prompt(index), seed)
-            for index, file, seed in zip(range(first_index, end), encoded, seeds, strict=True)
+            Sample(index, file, self._prompts.label(index), self._prompts.prompt(index), seed, second)
+            for index, (file, second), seed in zip(range(first_index, end), encoded, seeds, strict=True)
         ]
 
     def provenance(self) -> dict[str, Any]:
@@ -147,6 +156,13 @@ class SyntheticRenderer:
         return np.concatenate(
             [self._generate(prompts[:half], seeds[:half]), self._generate(prompts[half:], seeds[half:])]
         )
+
+
+def _encode(images: Pixels, form: ImageFormat) -> list[tuple[bytes, bytes | None]]:
+    """Each image's file, and its second file where two sizes are wanted."""
+    second = second_form(form)
+    copies = [None] * len(images) if second is None else encode_pixels(images, second)
+    return list(zip(encode_pixels(images, form), copies, strict=True))
 
 
 def make_renderer(

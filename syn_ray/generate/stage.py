@@ -21,7 +21,8 @@ from syn_ray.core.errors import GenerationError, root_cause
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.vocabulary import class_names
-from syn_ray.generate.config import GeneratorConfig, Source, SyntheticSource, directory_name
+from syn_ray.generate.config import Source, SyntheticSource, directory_name
+from syn_ray.generate.families import GeneratorConfig, read_generator
 from syn_ray.generate.protocol import ImageGenerator, load_generator
 from syn_ray.generate.render import RealRenderer, SyntheticRenderer, make_renderer
 from syn_ray.generate.work import AnySource, Job, Request, complete_job, open_job
@@ -73,6 +74,7 @@ def _run(
             job.directory.uri,
             job.manifest.batch_size,
             {i: job.rows(i) for i in job.missing()},
+            resources.model_copy(update=job.manifest.kernels).model_dump_json(),
         )
         for job in jobs
     ]
@@ -93,17 +95,20 @@ def _run(
 
 
 class _ShardMaker:
-    """An actor: holds one generator, makes one shard a call and answers with its manifest entry."""
+    """An actor: holds one generator, makes one shard a call and answers with its manifest entry.
+
+    Of two sources that were started with different settings of the generator, each gets its own.
+    """
 
     def __init__(self, work: str, on_images: OnImages | None) -> None:
         self._work = json.loads(work)
         self._on_images = on_images
-        self._generator: ImageGenerator | None = None
+        self._generator: tuple[str, ImageGenerator] | None = None
         self._renderer = functools.lru_cache(maxsize=4)(self._make_renderer)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         number, first_index = int(batch["job"][0]), int(batch["first_index"][0])
-        _, uri, batch_size, rows = self._work[number]
+        _, uri, batch_size, rows, resources = self._work[number]
         source, renderer = self._renderer(number)
         name = directory_name(source)
 
@@ -117,15 +122,19 @@ class _ShardMaker:
             "source": source.model_dump(mode="json"),
             "class_names": list(class_names(source.classes)),
             "batch_size": batch_size,
+            "kernels": GenerateResources.model_validate_json(resources).kernels,
         }
         entry = write_shard(Storage(uri), samples, provenance=provenance | renderer.provenance())
         return {"job": [number], "entry": [entry.model_dump_json()], "refused": [json.dumps(renderer.take_refusals())]}
 
     def _make_renderer(self, number: int) -> tuple[AnySource, RealRenderer | SyntheticRenderer]:
         source: AnySource = pydantic.TypeAdapter(Source).validate_json(self._work[number][0])
-        if isinstance(source, SyntheticSource) and self._generator is None:
-            self._generator = load_generator(source.generator)
-        return source, make_renderer(source, self._generator)
+        resources: str = self._work[number][4]
+        if isinstance(source, SyntheticSource) and (self._generator is None or self._generator[0] != resources):
+            self._generator = None  # the old one goes before the new one comes
+            loaded = load_generator(source.generator, GenerateResources.model_validate_json(resources))
+            self._generator = (resources, loaded)
+        return source, make_renderer(source, None if self._generator is None else self._generator[1])
 
 
 def check_generator(config: GeneratorConfig, resources: GenerateResources) -> None:
@@ -137,7 +146,7 @@ def check_generator(config: GeneratorConfig, resources: GenerateResources) -> No
         UserError: the model is not there.
         GenerationError: the process died while loading it.
     """
-    _once(_load, config, resources)
+    _once(_check, config, resources)
 
 
 def _batch_size(config: GeneratorConfig, resources: GenerateResources) -> int:
@@ -149,7 +158,7 @@ def _batch_size(config: GeneratorConfig, resources: GenerateResources) -> int:
     return int(_once(_largest_batch, config, resources))
 
 
-def _once(function: Callable[[str], Any], config: GeneratorConfig, resources: GenerateResources) -> Any:
+def _once(function: Callable[[str, str], Any], config: GeneratorConfig, resources: GenerateResources) -> Any:
     task = ray.remote(function).options(
         num_cpus=resources.cpus_per_actor,
         num_gpus=resources.gpus(ray.cluster_resources()),
@@ -157,19 +166,23 @@ def _once(function: Callable[[str], Any], config: GeneratorConfig, resources: Ge
         label_selector=resources.label_selector,
     )
     try:
-        return ray.get(task.remote(config.model_dump_json()))
+        return ray.get(task.remote(config.model_dump_json(), resources.model_dump_json()))
     except ray.exceptions.RayError as error:
         raise root_cause(error, GenerationError, f"generator '{config.model_id}' cannot start") from error
 
 
-def _load(config: str) -> None:
-    load_generator(GeneratorConfig.model_validate_json(config))
+def _load(config: str, resources: str) -> ImageGenerator:
+    return load_generator(read_generator(config), GenerateResources.model_validate_json(resources))
 
 
-def _largest_batch(config: str) -> int:
+def _check(config: str, resources: str) -> None:
+    _load(config, resources)
+
+
+def _largest_batch(config: str, resources: str) -> int:
     import torch
 
-    generator = load_generator(GeneratorConfig.model_validate_json(config))
+    generator = _load(config, resources)
     batch_size = 1
     while batch_size < LARGEST_GPU_BATCH:
         double = batch_size * 2

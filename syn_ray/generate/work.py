@@ -97,7 +97,13 @@ def open_job(request: Request, images: Storage, resources: GenerateResources, ba
 def _start(source: AnySource, dataset_size: int, resources: GenerateResources, batch_size: int) -> Manifest:
     """A new source's manifest: what is fixed now and kept when the source grows."""
     shard_size = min(dataset_size, LARGEST_AUTO_SHARD) if resources.shard_size == "auto" else resources.shard_size
-    return Manifest(name=source.name, fingerprint=source.fingerprint, shard_size=shard_size, batch_size=batch_size)
+    return Manifest(
+        name=source.name,
+        fingerprint=source.fingerprint,
+        shard_size=shard_size,
+        batch_size=batch_size,
+        kernels=resources.kernels if isinstance(source, SyntheticSource) else {},
+    )
 
 
 def complete_job(job: Job, seconds: float) -> Artifact:

@@ -33,7 +33,7 @@ class ShardEntry(pydantic.BaseModel):
 
 
 class Manifest(pydantic.BaseModel):
-    """A source's shards in order. `shard_size` and `batch_size` are kept when the source is resumed or grown."""
+    """A source's shards in order. All but the shards is fixed at the start, and kept when it is resumed or grown."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -41,6 +41,8 @@ class Manifest(pydantic.BaseModel):
     fingerprint: str
     shard_size: int
     batch_size: int
+    kernels: dict[str, bool] = {}
+    """The generator's settings that may move an image's last bit (`GenerateResources.kernels`)."""
     shards: tuple[ShardEntry, ...] = ()
 
     @property
@@ -155,7 +157,7 @@ def _examine(directory: Storage, name: str, fingerprint: str) -> ShardEntry | No
         provenance = json.loads(table.schema.metadata[PROVENANCE_KEY])
     except (pa.ArrowInvalid, OSError, KeyError, TypeError):
         return None
-    if provenance["fingerprint"] != fingerprint or table.schema.names != SCHEMA.names:
+    if provenance["fingerprint"] != fingerprint or table.schema.names[: len(SCHEMA)] != SCHEMA.names:
         return None
     first_index = table["sample_index"][0].as_py()
     if shard_name(first_index) != name:

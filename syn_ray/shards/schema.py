@@ -23,6 +23,8 @@ SCHEMA = pa.schema(
         ("seed", pa.int64()),
     ]
 )
+SECOND = "image_second"
+"""A further column of type `IMAGE`, in the shards of a source that keeps two sizes."""
 ROW_GROUP_ROWS = 100
 """Rows in a row group: a viewer or a reader of one sample fetches about 10 MB at 512 px."""
 PROVENANCE_KEY = b"syn_ray"
@@ -39,6 +41,8 @@ class Sample:
     label: int | None
     text: str | None
     seed: int | None
+    second: bytes | None = None
+    """The same image in another size, where two are wanted."""
 
 
 def image_extension(image: bytes) -> str:
@@ -47,22 +51,30 @@ def image_extension(image: bytes) -> str:
 
 
 def to_table(samples: Sequence[Sample]) -> pa.Table:
-    """The samples as a table of `SCHEMA`, without metadata."""
+    """The samples as a table of `SCHEMA`, with the column `SECOND` where they come in two sizes; without metadata."""
     rows = [
         {
             "sample_index": s.sample_index,
-            "image": {"bytes": s.image, "path": f"{s.sample_index:08d}.{image_extension(s.image)}"},
+            "image": _image(s.sample_index, s.image),
             "label": s.label,
             "text": s.text,
             "seed": s.seed,
         }
         for s in samples
     ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    if samples[0].second is None:
+        return table
+    second = [None if s.second is None else _image(s.sample_index, s.second) for s in samples]
+    return table.append_column(SECOND, pa.array(second, type=IMAGE))
 
 
-def huggingface_features() -> bytes:
-    """The metadata by which the Hugging Face `datasets` library knows that the image column holds images."""
+def _image(sample_index: int, image: bytes) -> dict[str, Any]:
+    return {"bytes": image, "path": f"{sample_index:08d}.{image_extension(image)}"}
+
+
+def huggingface_features(columns: Sequence[str]) -> bytes:
+    """The metadata by which the Hugging Face `datasets` library knows which columns hold images."""
 
     def value(dtype: str) -> dict[str, Any]:
         return {"dtype": dtype, "_type": "Value"}
@@ -73,5 +85,6 @@ def huggingface_features() -> bytes:
         "label": value("int32"),
         "text": value("string"),
         "seed": value("int64"),
+        SECOND: {"_type": "Image"},
     }
-    return json.dumps({"info": {"features": features}}).encode()
+    return json.dumps({"info": {"features": {name: features[name] for name in columns}}}).encode()

@@ -19,14 +19,13 @@ from syn_ray.shards.schema import (
     PROVENANCE_KEY,
     ROW_GROUP_ROWS,
     SCHEMA,
+    SECOND,
     Sample,
     huggingface_features,
     to_table,
 )
 
-COMPRESSION = {"sample_index": "zstd", "image.bytes": "none", "image.path": "zstd"} | dict.fromkeys(
-    ("label", "text", "seed"), "zstd"
-)
+UNCOMPRESSED = {"image.bytes", f"{SECOND}.bytes"}
 
 
 def write_shard(
@@ -47,17 +46,18 @@ def write_shard(
         The manifest's entry for the file.
     """
     first_index = samples[0].sample_index
+    table = to_table(samples)
     metadata = {
         PROVENANCE_KEY: json.dumps(provenance, sort_keys=True).encode(),
         CRC_KEY: json.dumps([zlib.crc32(sample.image) for sample in samples]).encode(),
-        HUGGINGFACE_KEY: huggingface_features(),
+        HUGGINGFACE_KEY: huggingface_features(table.column_names),
     }
     sink = pa.BufferOutputStream()
     pq.write_table(
-        to_table(samples).replace_schema_metadata(metadata),
+        table.replace_schema_metadata(metadata),
         sink,
         row_group_size=ROW_GROUP_ROWS,
-        compression=COMPRESSION,
+        compression={path: "none" if path in UNCOMPRESSED else "zstd" for path in _leaves(table.schema)},
         use_dictionary=["text"],
         write_statistics=[name for name in SCHEMA.names if name in {"sample_index", "label"}],
         write_page_checksum=True,
@@ -72,3 +72,13 @@ def write_shard(
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
     )
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Paths of the columns as Parquet stores them: a struct's fields apart."""
+    structs = {field.name: field.type for field in schema if pa.types.is_struct(field.type)}
+    return [
+        path
+        for name in schema.names
+        for path in ([f"{name}.{inner.name}" for inner in structs[name]] if name in structs else [name])
+    ]

@@ -15,7 +15,8 @@ from syn_ray.core.config import Config, validate
 from syn_ray.core.errors import UserError, nearest
 from syn_ray.datasets.config import RealImages
 from syn_ray.datasets.vocabulary import Classes, class_names
-from syn_ray.generate.config import EvaluationSource, GeneratorConfig, ImageFormat, RealSource, SyntheticSource
+from syn_ray.generate.config import EvaluationSource, ImageFormat, RealSource, SyntheticSource
+from syn_ray.generate.families import GeneratorConfig
 from syn_ray.prompts.config import PROMPT_SETS, CaptionPrompts, PromptConfig, TemplatePrompts
 from syn_ray.score.config import ScoreConfig
 from syn_ray.train.config import ClassifyConfig
@@ -40,7 +41,16 @@ class SyntheticCurves(Config):
     source: Literal["synthetic"] = "synthetic"
     generator: OneOrMany
     prompts: OneOrMany
-    guidance_scale: OneOrMany
+    guidance_scale: OneOrMany | None = None
+    native_guidance: OneOrMany | None = None
+    """In place of guidance_scale: the same in the model's own convention, which for Muse is guidance_scale − 1."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_guidance(self) -> SyntheticCurves:
+        if (self.guidance_scale is None) == (self.native_guidance is None):
+            what = "neither" if self.guidance_scale is None else "both"
+            raise ValueError(f"give guidance_scale or native_guidance, one of the two; {what} is there")
+        return self
 
 
 Curves = Annotated[RealCurve | SyntheticCurves, pydantic.Field(discriminator="source")]
@@ -127,21 +137,27 @@ class StudyConfig(Config):
             source = RealSource(images=self.real, classes=self.classes, study_seed=self.seed, image=self.image)
             return [Curve(name="real", source=source)]
         return [
-            self._synthetic(str(generator), str(prompts), scale)
-            for generator, prompts, scale in itertools.product(entry.generator, entry.prompts, entry.guidance_scale)
+            self._synthetic(str(generator), str(prompts), self._guidance_scale(entry, str(generator), value))
+            for generator, prompts, value in itertools.product(
+                entry.generator, entry.prompts, entry.guidance_scale or entry.native_guidance or ()
+            )
         ]
 
-    def _synthetic(self, generator: str, prompts: str, guidance_scale: Any) -> Curve:
+    def _guidance_scale(self, entry: SyntheticCurves, generator: str, value: Any) -> float:
         if generator not in self.generators:
             raise ValueError(f"curves: there is no generator '{generator}'{nearest(generator, self.generators)}")
+        name = "guidance_scale" if entry.native_guidance is None else "native_guidance"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            problem = f"curves: {name} '{value}' is not a number"
+            raise ValueError(problem)  # noqa: TRY004 - pydantic reports ValueErrors
+        return float(value) if entry.native_guidance is None else self.generators[generator].guidance_scale(value)
+
+    def _synthetic(self, generator: str, prompts: str, guidance_scale: float) -> Curve:
         if prompts not in PROMPT_SETS:
             raise ValueError(f"curves: there is no prompt set '{prompts}'{nearest(prompts, PROMPT_SETS)}")
-        if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float):
-            problem = f"curves: guidance_scale '{guidance_scale}' is not a number"
-            raise ValueError(problem)  # noqa: TRY004 - pydantic reports ValueErrors
         values = {
             "generator": self.generators[generator],
-            "guidance_scale": float(guidance_scale),
+            "guidance_scale": guidance_scale,
             "prompts": self._prompts(prompts),
             "classes": self.classes,
             "study_seed": self.seed,

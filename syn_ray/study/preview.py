@@ -14,6 +14,7 @@ from PIL import Image
 from rich.table import Table
 
 from syn_ray.core.errors import UserError
+from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.generate.config import Source, SyntheticSource
 from syn_ray.prompts.sets import PromptSet, make_prompt_set
@@ -99,7 +100,8 @@ def _again(provenance: dict[str, Any], shard_size: int, index: int) -> bytes:
         ) from None
     if source.fingerprint != provenance["fingerprint"]:
         raise UserError("--regenerate: the source was made by another model or image set than is installed here")
-    generator = load_generator(source.generator) if isinstance(source, SyntheticSource) else None
+    resources = GenerateResources(**provenance.get("kernels", {}))
+    generator = load_generator(source.generator, resources) if isinstance(source, SyntheticSource) else None
     batch = int(provenance["batch_size"])
     shard_start = index // shard_size * shard_size
     start = shard_start + (index - shard_start) // batch * batch

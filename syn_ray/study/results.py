@@ -124,7 +124,7 @@ def describe(plan: StudyPlan, curve: Curve) -> Row:
             "generator": curve.generator,
             "model_id": source.generator.model_id,
             "guidance_scale": source.guidance_scale,
-            "native_guidance": source.guidance_scale,  # the same convention in Stable Diffusion
+            "native_guidance": source.native_guidance,
             "prompts": source.prompts.kind,
         }
     return row

@@ -1,32 +1,36 @@
 """Samples: fixed by source and index, whatever renders them in whatever order and company."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from syn_ray.core.errors import GenerationError, UserError
+from syn_ray.core.errors import GenerationError
+from syn_ray.core.resources import GenerateResources
 from syn_ray.core.seeds import sample_seed
+from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedImages
 from syn_ray.generate.config import (
     EvaluationSource,
     Gate,
-    GeneratorConfig,
     ImageFormat,
     RealSource,
     SyntheticSource,
     directory_name,
 )
-from syn_ray.generate.encode import fit_file
+from syn_ray.generate.encode import encode_image, fit_file
+from syn_ray.generate.families import StableDiffusionConfig
 from syn_ray.generate.gate import refused
 from syn_ray.generate.protocol import load_generator
 from syn_ray.generate.render import RealRenderer, SyntheticRenderer, source_rows
-from syn_ray.generate.stable_diffusion import StableDiffusionGenerator
+from syn_ray.generate.work import Request, open_job
 from syn_ray.prompts.config import TemplatePrompts
+from syn_ray.shards.writer import write_shard
 
 FORMAT = ImageFormat(size_px=32, mode="L", codec="png")
-GENERATOR = GeneratorConfig(model_id="embedded:stable-diffusion", num_inference_steps=2)
+GENERATOR = StableDiffusionConfig(model_id="embedded:stable-diffusion", num_inference_steps=2)
 TOLERANCE = 1
 """Grey levels by which another batch size may change an image: float kernels sum in another order."""
 
@@ -86,12 +90,12 @@ def test_guidance_changes_the_image_and_not_its_noise(generator):
 
 
 def _spy(monkeypatch, owner, name, note):
-    """Calls go through; `note` sees their first argument."""
+    """Calls go through; `note` sees their first argument, or the one called prompt."""
     real = getattr(owner, name)
 
-    def spied(first, *arguments, **keywords):
-        note(first)
-        return real(first, *arguments, **keywords)
+    def spied(*arguments, **keywords):
+        note(arguments[0] if arguments else keywords["prompt"])
+        return real(*arguments, **keywords)
 
     monkeypatch.setattr(owner, name, spied)
 
@@ -105,7 +109,7 @@ def test_no_unconditional_pass_is_run_at_guidance_one(generator, monkeypatch):
 
 
 def test_a_distinct_prompt_is_encoded_once(monkeypatch):
-    fresh = StableDiffusionGenerator(GENERATOR)
+    fresh: Any = load_generator(GENERATOR)
     asked: list[str | None] = []
     _spy(monkeypatch, fresh._pipeline, "encode_prompt", asked.append)
     fresh.generate(["a bag", "a coat", "a bag"], [1, 2, 3], 2.0)
@@ -119,6 +123,9 @@ class _SometimesBlack:
     def __init__(self, black):
         self.black = black
         self.asked = []
+
+    def prepare(self, prompts):
+        pass
 
     def generate(self, prompts, seeds, guidance_scale):  # noqa: ARG002 - the protocol's arguments
         self.asked.append(list(seeds))
@@ -196,8 +203,35 @@ def test_identity_is_what_is_computed():
         _source(0.5)
 
 
-def test_a_model_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(UserError, match=r"generator '.*/nothing' cannot be loaded: .*; fetch it with"):
-        load_generator(GeneratorConfig(model_id=str(tmp_path / "nothing")))
-    with pytest.raises(ValueError, match="there is no embedded generator 'stable-difusion'; did you mean"):
-        GeneratorConfig(model_id="embedded:stable-difusion")
+def test_two_sizes_come_out_of_one_pass(generator, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="the extra 'test' brings Hugging Face datasets")
+    form = ImageFormat(size_px=32, second_px=16, mode="L", codec="png")
+    samples = SyntheticRenderer(_source(image=form), generator).render(0, 4, 4, _ignore)
+    plain = SyntheticRenderer(_source(), generator).render(0, 4, 4, _ignore)
+    assert [s.image for s in samples] == [s.image for s in plain]
+    directory = Storage(tmp_path)
+    write_shard(directory, samples, provenance={"fingerprint": "a" * 64})
+    file = str(tmp_path / "shard-00000000.parquet")
+    rows = datasets.load_dataset("parquet", data_files=[file], split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.column_names == ["sample_index", "image", "label", "text", "seed", "image_second"]
+    assert (rows[3]["image"].size, rows[3]["image_second"].size) == ((32, 32), (16, 16))
+    real = RealSource(images=EmbeddedImages(name="pool"), classes="fashion", study_seed=0, image=form)
+    (sample,) = RealRenderer(real).render(0, 1, 1, _ignore)
+    assert sample.second is not None
+    assert Image.open(io.BytesIO(sample.second)).size == (16, 16)
+
+
+def test_what_may_move_the_last_bit_is_kept_when_a_source_is_resumed(tmp_path):
+    request = Request(_source(), 8)
+    started = open_job(request, Storage(tmp_path), GenerateResources(channels_last=True), 4)
+    resumed = open_job(request, Storage(tmp_path), GenerateResources(compile=True), 8)
+    assert resumed.manifest == started.manifest
+    assert resumed.manifest.kernels == {"compile": False, "channels_last": True, "vae_slicing": False}
+
+
+def test_a_smaller_copy_is_antialiased():
+    """A checkerboard of single pixels becomes grey, not a checkerboard of every second pixel."""
+    board = np.indices((64, 64)).sum(axis=0) % 2 * 255
+    small = encode_image(Image.fromarray(board.astype(np.uint8)), ImageFormat(size_px=16, mode="L", codec="png"))
+    pixels = np.asarray(Image.open(io.BytesIO(small)))[2:-2, 2:-2]  # the filter sees the edge in the outer ones
+    assert np.abs(pixels.astype(int) - 127).max() <= 2

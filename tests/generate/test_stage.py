@@ -6,7 +6,8 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedImages
-from syn_ray.generate.config import GeneratorConfig, ImageFormat, RealSource, SyntheticSource, directory_name
+from syn_ray.generate.config import ImageFormat, RealSource, SyntheticSource, directory_name
+from syn_ray.generate.families import StableDiffusionConfig
 from syn_ray.prompts.config import TemplatePrompts
 from syn_ray.shards.manifest import read_manifest, write_manifest
 from syn_ray.shards.reader import read_provenance, read_samples
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.ray
 
 FORMAT = ImageFormat(size_px=32, mode="L", codec="png")
 SOURCE = SyntheticSource(
-    generator=GeneratorConfig(model_id="embedded:stable-diffusion", num_inference_steps=2),
+    generator=StableDiffusionConfig(model_id="embedded:stable-diffusion", num_inference_steps=2),
     guidance_scale=2.0,
     prompts=TemplatePrompts(kind="classnames"),
     classes="fashion",
@@ -88,4 +89,4 @@ def test_a_model_that_cannot_start_is_a_clear_error_and_no_loop(ray_cluster, tmp
     from syn_ray.generate.stage import check_generator
 
     with pytest.raises(UserError, match="cannot be loaded"):
-        check_generator(GeneratorConfig(model_id=str(tmp_path / "no-model")), GenerateResources())
+        check_generator(StableDiffusionConfig(model_id=str(tmp_path / "no-model")), GenerateResources())

@@ -1,5 +1,7 @@
 """Study files: what they expand to, and what is said of mistakes in them."""
 
+from typing import Any
+
 import pytest
 
 from syn_ray.core.errors import UserError
@@ -7,6 +9,7 @@ from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.study.config import built_in_studies, load_study
 from syn_ray.study.plan import StudyPlan
+from syn_ray.study.results import describe
 
 
 def test_built_in_studies_resolve():
@@ -57,6 +60,23 @@ def test_a_larger_size_leaves_the_runs_of_the_others(tmp_path):
     assert known < {run.fingerprint for run in grown.runs(grown.curves[1])}
 
 
+def test_muse_takes_its_own_guidance(tmp_path):
+    muse = "generators.m={preset: amused-256}"
+    curve = "curves.1={source: synthetic, generator: m, prompts: classnames, %s}"
+    native: Any = load_study("quickstart", [muse, curve % "native_guidance: [0, 0.1, 1]"]).cells()[1:]
+    scale = load_study("quickstart", [muse, curve % "guidance_scale: [1, 1.1, 2]"]).cells()[1:]
+    assert native == scale
+    assert [cell.name for cell in native] == ["m-classnames-g1", "m-classnames-g1.1", "m-classnames-g2"]
+    assert [cell.source.native_guidance for cell in native] == [0, 0.1, 1]
+    plan = StudyPlan(load_study("quickstart", [muse, curve % "native_guidance: 0.1"]), Storage(tmp_path))
+    row = describe(plan, plan.curves[1])
+    assert (row["guidance_scale"], row["native_guidance"]) == (1.1, 0.1)
+    latent: Any = load_study(
+        "quickstart", ["curves.1={source: synthetic, generator: sd, prompts: captions, native_guidance: 2}"]
+    )
+    assert latent.cells()[1].source.guidance_scale == 2
+
+
 def test_auto_shards_are_of_the_smallest_size(tmp_path):
     plan = StudyPlan(load_study("quickstart"), Storage(tmp_path))
     assert plan.resolve_shard_size(GenerateResources()).shard_size == 256
@@ -68,6 +88,32 @@ def test_auto_shards_are_of_the_smallest_size(tmp_path):
     [
         ("curves.1.generator=sdd", "quickstart: curves: there is no generator 'sdd'; did you mean 'sd'?"),
         ("curves.1.prompts=caption", "quickstart: curves: there is no prompt set 'caption'; did you mean 'captions'?"),
+        (
+            "curves.1.native_guidance=1",
+            "quickstart: curves.1: give guidance_scale or native_guidance, one of the two; both is there "
+            '(given: {"source": "synthetic", "generator": "sd", "prompts": "captions", "guidance_s...)',
+        ),
+        (
+            "curves.1={source: synthetic, generator: sd, prompts: captions}",
+            "quickstart: curves.1: give guidance_scale or native_guidance, one of the two; neither is there "
+            '(given: {"source": "synthetic", "generator": "sd", "prompts": "captions"})',
+        ),
+        (
+            "curves.1={source: synthetic, generator: sd, prompts: captions, native_guidance: low}",
+            "quickstart: curves: native_guidance 'low' is not a number",
+        ),
+        (
+            "generators.sd.family=latent",
+            "quickstart: generators.sd: there is no generator family 'latent'; "
+            'choose from imagen, muse, stable_diffusion (given: {"family": "latent", "model_id": '
+            '"embedded:stable-diffusion", "num_inference_...)',
+        ),
+        (
+            "generators.sd.temperature=1",
+            "quickstart: unknown key 'generators.sd.temperature'; choose from dtype, eta, family, height, lora, "
+            "max_sequence_length, model_id, negative_prompt, num_inference_steps, revision, scheduler, "
+            "scheduler_config, variant, width",
+        ),
         (
             "curves.1.guidance_scale=0.5",
             "quickstart: curves: guidance_scale 0.5 is below what stable_diffusion takes; give 1 (no guidance) or more",
