@@ -69,7 +69,7 @@ def validate(model: type[C], data: Any, where: str) -> C:
 def _first_mistake(model: type[pydantic.BaseModel], data: Any, error: pydantic.ValidationError) -> str:
     mistakes = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     first = mistakes[0]
-    path = _path(first["loc"], data)
+    path = _path(first["loc"], data, missing=first["type"] == "missing")
     if first["type"] == "extra_forbidden":
         return f"unknown key '{path}'{nearest(str(first['loc'][-1]), _keys_at(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
@@ -82,19 +82,22 @@ def _first_mistake(model: type[pydantic.BaseModel], data: Any, error: pydantic.V
     return f"{path}: {message} (given: {value if len(value) <= 80 else value[:77] + '...'})"
 
 
-def _path(location: tuple[int | str, ...], data: Any) -> str:
-    """Where a mistake stands in the user's data: a location without the tags by which pydantic names union members."""
+def _path(location: tuple[int | str, ...], data: Any, *, missing: bool) -> str:
+    """Where a mistake stands in the user's data: a location without the tags by which pydantic names union members.
+
+    The last part of the location of a `missing` key is not in the data either, and is no tag.
+    """
     parts: list[int | str] = []
     place: Any = data
-    for part in location[:-1]:
-        if isinstance(place, Mapping) and part not in place:
+    for depth, part in enumerate(location, start=1):
+        if isinstance(place, Mapping) and part not in place and not (missing and depth == len(location)):
             continue
         parts.append(part)
         if isinstance(place, Mapping):
-            place = place[part]
+            place = place.get(part)
         else:
             place = place[part] if isinstance(part, int) and isinstance(place, list | tuple) else None
-    return ".".join(str(part) for part in (*parts, *location[-1:]))
+    return ".".join(str(part) for part in parts)
 
 
 def _keys_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -25,6 +25,7 @@ from syn_ray.generate.config import GeneratorConfig, Source, SyntheticSource, di
 from syn_ray.generate.protocol import ImageGenerator, load_generator
 from syn_ray.generate.render import RealRenderer, SyntheticRenderer, make_renderer
 from syn_ray.generate.work import AnySource, Job, Request, complete_job, open_job
+from syn_ray.prompts.cache import prompts_beside
 from syn_ray.shards.writer import write_shard
 
 CPU_BATCH_SIZE = 64
@@ -125,7 +126,7 @@ class _ShardMaker:
         source: AnySource = pydantic.TypeAdapter(Source).validate_json(self._work[number][0])
         if isinstance(source, SyntheticSource) and self._generator is None:
             self._generator = load_generator(source.generator)
-        return source, make_renderer(source, self._generator)
+        return source, make_renderer(source, self._generator, prompts_beside(Storage(self._work[number][1])))
 
 
 def check_generator(config: GeneratorConfig, resources: GenerateResources) -> None:
