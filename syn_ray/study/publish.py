@@ -17,6 +17,7 @@ from syn_ray.core.storage import Storage
 from syn_ray.report.inputs import CurveSamples, ReportInput
 from syn_ray.shards.reader import open_source, read_samples
 from syn_ray.study.plan import StudyPlan, curve_status
+from syn_ray.study.prompts import prompt_uses
 from syn_ray.study.results import collect, fit_laws, fits_table, intervals_table, write_table
 
 SAMPLES_PER_CLASS = 8
@@ -82,7 +83,7 @@ def _samples(plan: StudyPlan) -> list[CurveSamples]:
     samples = []
     for curve in plan.curves:
         directory = plan.source_directory(curve.source)
-        wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed)
+        wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed(curve))
         rows = read_samples(directory, open_source(directory), wanted, ["image", "label", "text"]).to_pylist()
         images = [[row["image"]["bytes"] for row in rows if row["label"] == label] for label in range(len(classes))]
         texts = [row["text"] for row in rows[:EXAMPLE_PROMPTS] if row["text"]] if curve.generator else []
@@ -95,6 +96,10 @@ def _notes(plan: StudyPlan) -> list[str]:
     stand_ins += [f"score.{line}" for line in defaults_not_from_paper(plan.config.score)]
     for name, generator in plan.config.generators.items():
         stand_ins += [f"generators.{name}.{line}" for line in defaults_not_from_paper(generator)]
+    for use in prompt_uses(plan):
+        stand_ins += [f"prompts.{use.name}.{line}" for line in defaults_not_from_paper(use.config)]
+    if "long_prompts" not in plan.config.model_fields_set:
+        stand_ins.append(f"long_prompts={plan.config.long_prompts}")
     notes = list(plan.config.notes)
     if stand_ins:
         notes.append(f"Defaults that stand in for values the paper does not give: {', '.join(stand_ins)}.")
