@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from syn_ray.core.errors import SynRayError, UserError
 from syn_ray.core.resources import load_resources
@@ -42,7 +42,14 @@ def run(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None, r
 @app.command()
 def plan(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -> None:
     """Lists a study's curves, images and trainings, and what of them is there already."""
-    _print_status(_plan(study, storage, set_), "to do", {})
+    from syn_ray.study.prompts import unwritten
+
+    opened = _plan(study, storage, set_)
+    _print_status(opened, "to do", {})
+    for use in unwritten(opened):
+        output.print(f"prompts {use.name}: {use.to_do}", markup=False)
+    for name, path in opened.absent_images.items():
+        output.print(f"images {name}: '{path}' is not on this machine", markup=False)
 
 
 @app.command()
@@ -57,12 +64,29 @@ def status(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None
 
 
 @app.command()
-def prompts(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None, show: int = 3) -> None:
-    """Shows each curve's first prompts of every class."""
-    from syn_ray.study.preview import prompt_table
+def prompts(
+    study: Study,
+    storage: StorageUri = DEFAULT_STORAGE,
+    set_: Set = None,
+    resources: ResourcesFile = None,
+    show: Annotated[int, typer.Option(help="Prompts shown of each class.")] = 3,
+    classes: Annotated[int, typer.Option(help="Classes shown of each prompt set.")] = 10,
+) -> None:
+    """Makes and shows the prompt sets; one whose model or images are not on this machine is told, not made."""
+    from syn_ray.study.prompts import describe_prompts, unwritten
 
-    for table in prompt_table(_plan(study, storage, set_), show):
-        output.print(table)
+    opened = _plan(study, storage, set_)
+    writable = [use for use in unwritten(opened) if use.lacking is None]
+    if writable:
+        set_environment()
+        from syn_ray.study.cluster import connected  # loads Ray
+        from syn_ray.study.session import write_sets
+
+        asked = load_resources(resources)
+        with connected(asked):
+            write_sets(opened, writable, asked, console)
+    for part in describe_prompts(opened, show, classes):
+        output.print(part, markup=False)
 
 
 def _stage(name: str, help_text: str) -> Callable[..., None]:
@@ -149,23 +173,24 @@ def studies(
     table = Table("study", "curves", "images", "trainings", "question")
     for name in known:
         config = load_study(name)
-        needed = StudyPlan(config, Storage(DEFAULT_STORAGE)).images_needed
-        trainings = len(config.cells()) * len(config.dataset_sizes) * len(config.seeds)
-        table.add_row(
-            name, str(len(config.cells())), f"{len(config.cells()) * needed:,}", str(trainings), config.question
-        )
+        opened = StudyPlan(config, Storage(DEFAULT_STORAGE))
+        images = sum(opened.images_needed(curve) for curve in opened.curves)
+        trainings = sum(len(opened.runs(curve)) for curve in opened.curves)
+        table.add_row(name, str(len(opened.curves)), f"{images:,}", str(trainings), config.question)
     output.print(table)
 
 
 def _plan(study: str, storage: str, overrides: list[str] | None) -> StudyPlan:
     opened = StudyPlan(load_study(study, overrides or []), Storage(storage))
-    opened.check_sizes()
+    opened.check_prompts()
+    if "real" not in opened.absent_images:
+        opened.check_sizes()
     return opened
 
 
 def _print_status(study: StudyPlan, title: str, doing: dict[str, str]) -> None:
-    columns = ["curve", "images", "scored", "trainings", "steps to do", "evaluations", *(["now"] if doing else [])]
-    table = Table(*columns, title=f"{study.config.name}: {title}")
+    columns = ["images", "scored", "trainings", "steps to do", "evaluations", *(["now"] if doing else [])]
+    table = Table(Column("curve", overflow="fold"), *columns, title=f"{study.config.name}: {title}")
     for s in [curve_status(study, curve) for curve in study.curves]:
         table.add_row(*_cells(s), *([doing.get(s.curve.name, "")] if doing else []))
     output.print(table)

@@ -45,7 +45,7 @@ class PoolResources(_Resources):
 
 
 class GenerateResources(PoolResources):
-    """A pool that makes images."""
+    """A pool that makes images, or the texts they are asked for by."""
 
     shard_size: pydantic.PositiveInt | Literal["auto"] = "auto"
     """Images in one shard, the unit of work. `auto`: the smallest dataset size, at most 1024; fixed at the start."""
@@ -93,6 +93,8 @@ class TrainResources(_Resources):
 class Resources(_Resources):
     """How a study is computed; the file given by `--resources`."""
 
+    prompts: GenerateResources = GenerateResources()
+    """For prompt sets that a model writes."""
     generate: GenerateResources = GenerateResources()
     score: PoolResources = PoolResources()
     train: TrainResources = TrainResources()

@@ -34,7 +34,7 @@ class EmbeddedImages(Config):
 
 
 class FolderImages(Config):
-    """`path/<class>/<image>`: one directory a class, in sorted order the labels 0, 1, 2, ..."""
+    """`path/<class>/<image>`: one directory a class, in sorted order (numbers by value) the labels 0, 1, 2, ..."""
 
     kind: Literal["folder"] = "folder"
     path: str

@@ -64,10 +64,15 @@ def balanced_order(labels: npt.NDArray[np.int32], num_classes: int, seed: int) -
     Returns:
         Positions into `labels`, shape [num_classes * images of the smallest class].
     """
-    rng = np.random.Generator(np.random.PCG64(derive_seed(seed, "real order")))
-    by_class = [rng.permutation(np.flatnonzero(labels == label)) for label in range(num_classes)]
+    by_class = class_orders(labels, num_classes, seed)
     smallest = min(len(positions) for positions in by_class)
     return np.stack([positions[:smallest] for positions in by_class], axis=1).reshape(-1)
+
+
+def class_orders(labels: npt.NDArray[np.int32], num_classes: int, seed: int) -> list[npt.NDArray[np.int64]]:
+    """All images of each class in a seeded order, as positions into `labels`; balanced orders take from their heads."""
+    rng = np.random.Generator(np.random.PCG64(derive_seed(seed, "real order")))
+    return [rng.permutation(np.flatnonzero(labels == label)) for label in range(num_classes)]
 
 
 class _Embedded:
@@ -110,6 +115,8 @@ class _Folder:
         if not root.is_dir():
             raise UserError(f"image folder '{root}' is not a directory; give path/<class>/<image>")
         classes = sorted(path for path in root.iterdir() if path.is_dir())
+        if all(path.name.isdecimal() for path in classes):  # ImageNet-V2's 0 ... 999 are labels, not words
+            classes.sort(key=lambda path: int(path.name))
         known = Image.registered_extensions()
         listed = [[p for p in sorted(c.rglob("*")) if p.suffix.lower() in known] for c in classes]
         empty = [c.name for c, paths in zip(classes, listed, strict=True) if not paths]

@@ -15,6 +15,7 @@ import numpy as np
 
 from syn_ray.core.errors import GenerationError
 from syn_ray.core.seeds import sample_seed
+from syn_ray.core.storage import Storage
 from syn_ray.datasets.real import balanced_order, open_images
 from syn_ray.datasets.vocabulary import class_names
 from syn_ray.generate.config import EvaluationSource, ImageFormat, RealSource, SyntheticSource
@@ -89,10 +90,10 @@ class RealRenderer:
 class SyntheticRenderer:
     """Asks a generator for each sample's prompt, with each sample's noise."""
 
-    def __init__(self, source: SyntheticSource, generator: ImageGenerator) -> None:
+    def __init__(self, source: SyntheticSource, generator: ImageGenerator, prompts: Storage | None = None) -> None:
         self._source = source
         self._generator = generator
-        self._prompts = make_prompt_set(source.prompts, source.classes, source.study_seed)
+        self._prompts = make_prompt_set(source.prompts, source.classes, source.study_seed, prompts)
         self._refusals: collections.Counter[str] = collections.Counter()
 
     def render(self, first_index: int, rows: int, batch_size: int, on_images: OnImages) -> list[Sample]:
@@ -166,10 +167,12 @@ def _encode(images: Pixels, form: ImageFormat) -> list[tuple[bytes, bytes | None
 
 
 def make_renderer(
-    source: SyntheticSource | RealSource | EvaluationSource, generator: ImageGenerator | None
+    source: SyntheticSource | RealSource | EvaluationSource,
+    generator: ImageGenerator | None,
+    prompts: Storage | None = None,
 ) -> RealRenderer | SyntheticRenderer:
-    """The renderer of a source; a synthetic one needs its generator."""
+    """The renderer of a source; a synthetic one needs its generator, and `prompts/` where a model wrote its prompts."""
     if isinstance(source, SyntheticSource):
         assert generator is not None
-        return SyntheticRenderer(source, generator)
+        return SyntheticRenderer(source, generator, prompts)
     return RealRenderer(source)

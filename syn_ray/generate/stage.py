@@ -26,6 +26,7 @@ from syn_ray.generate.families import GeneratorConfig, read_generator
 from syn_ray.generate.protocol import ImageGenerator, load_generator
 from syn_ray.generate.render import RealRenderer, SyntheticRenderer, make_renderer
 from syn_ray.generate.work import AnySource, Job, Request, complete_job, open_job
+from syn_ray.prompts.cache import prompts_beside
 from syn_ray.shards.writer import write_shard
 
 CPU_BATCH_SIZE = 64
@@ -134,7 +135,8 @@ class _ShardMaker:
             self._generator = None  # the old one goes before the new one comes
             loaded = load_generator(source.generator, GenerateResources.model_validate_json(resources))
             self._generator = (resources, loaded)
-        return source, make_renderer(source, None if self._generator is None else self._generator[1])
+        generator = None if self._generator is None else self._generator[1]
+        return source, make_renderer(source, generator, prompts_beside(Storage(self._work[number][1])))
 
 
 def check_generator(config: GeneratorConfig, resources: GenerateResources) -> None:

@@ -1,45 +1,33 @@
-"""The prompt of each sample: a pure function of its index.
-
-Sample `i` belongs to class `i mod num_classes` and is that class's sample number `i // num_classes`; the latter picks
-the template or caption, in turn. Every prefix of a source is then balanced over classes and over prompts.
-"""
+"""Builds prompt sets: rules here, files in texts.py, what a model wrote in cache.py."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 from syn_ray.core.errors import UserError
+from syn_ray.core.storage import Storage
 from syn_ray.datasets.real import balanced_order, open_images
-from syn_ray.datasets.vocabulary import Classes, class_names
-from syn_ray.prompts.config import CaptionPrompts, PromptConfig
+from syn_ray.datasets.vocabulary import Classes, ClassInfo, class_infos, class_names, open_clip_lists
+from syn_ray.prompts.cache import WrittenSet, read_written
+from syn_ray.prompts.config import (
+    CaptionPrompts,
+    FittingPrompts,
+    ModelCaptions,
+    PromptConfig,
+    TextFile,
+    Word2Sen,
+    WordNetPrompts,
+)
+from syn_ray.prompts.prompt_set import PromptSet
+from syn_ray.prompts.texts import read_texts
+from syn_ray.prompts.tokens import TokenCounter, own_counter
+
+Template = Callable[[str], str]
 
 
-@dataclasses.dataclass(frozen=True)
-class PromptSet:
-    """The prompts of every class, in the order in which its samples take them."""
-
-    prompts: tuple[tuple[str, ...], ...]
-    """Per class; classes may differ in how many they have."""
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.prompts)
-
-    def label(self, sample_index: int) -> int:
-        return sample_index % self.num_classes
-
-    def prompt(self, sample_index: int) -> str:
-        visit, label = divmod(sample_index, self.num_classes)
-        choices = self.prompts[label]
-        return choices[visit % len(choices)]
-
-    def distinct(self, label: int) -> int:
-        """How many different prompts a class has."""
-        return len(set(self.prompts[label]))
-
-
-def make_prompt_set(config: PromptConfig, classes: Classes, study_seed: int) -> PromptSet:
+def make_prompt_set(
+    config: PromptConfig, classes: Classes, study_seed: int, written: Storage | None = None
+) -> PromptSet:
     """Builds a prompt set.
 
     Args:
@@ -47,15 +35,70 @@ def make_prompt_set(config: PromptConfig, classes: Classes, study_seed: int) -> 
         classes: the vocabulary.
         study_seed: orders the captions. It is also the order of a real source of the same images, so that synthetic
             sample `i` is asked for by the caption of real sample `i`.
+        written: the `prompts/` directory of the storage, for sets that a model writes.
 
     Raises:
-        UserError: images without captions, or fewer classes than names.
+        UserError: images without captions, a class of which too little is known, a file or a model's texts that are not
+            there.
     """
-    names = class_names(classes)
+    if isinstance(config, FittingPrompts):
+        whole = make_prompt_set(config.prompts, classes, study_seed, written)
+        return fitting(whole, own_counter(config.model_id, config.revision), class_names(classes))
+    if isinstance(config, ModelCaptions | Word2Sen):
+        return read_written(WrittenSet(prompts=config, classes=classes, study_seed=study_seed), written)
+    if isinstance(config, TextFile):
+        return read_texts(config, class_names(classes))
     if isinstance(config, CaptionPrompts):
-        return PromptSet(_captions(config, names, study_seed))
+        return PromptSet(_captions(config, class_names(classes), study_seed))
+    if isinstance(config, WordNetPrompts):
+        rule = _description if config.kind == "descriptions" else _hypernyms
+        return PromptSet(tuple((rule(label, info),) for label, info in enumerate(class_infos(classes))))
     templates = _templates(config.kind)
+    names = class_names(classes)
     return PromptSet(tuple(tuple(dict.fromkeys(template(name) for template in templates)) for name in names))
+
+
+def fitting(prompts: PromptSet, counter: TokenCounter, names: Sequence[str]) -> PromptSet:
+    """The same prompts, each one that is too long replaced by the next of its class that is not.
+
+    Raises:
+        UserError: a class has no prompt that fits (after it, where more are still to be written).
+    """
+    too_long = counter.excess([prompt for choices in prompts.prompts for prompt in choices])
+    replaced = []
+    for label, choices in enumerate(prompts.prompts):
+        whole = prompts.periods is None or prompts.periods[label] == len(choices)
+        around = choices + choices if whole else choices
+        following: list[str | None] = [None] * (len(around) + 1)
+        for place in reversed(range(len(around))):
+            following[place] = following[place + 1] if around[place] in too_long else around[place]
+        chosen = following[: len(choices)]
+        if None in chosen:
+            raise UserError(
+                f"long_prompts: class '{names[label]}' has no prompt of at most {counter.limit} tokens to take the "
+                f"place of '{choices[chosen.index(None)]}'; set it to truncate, or take another prompt set"
+            )
+        replaced.append(tuple(prompt for prompt in chosen if prompt is not None))
+    return PromptSet(tuple(replaced), prompts.periods)
+
+
+def _description(label: int, info: ClassInfo) -> str:
+    if info.gloss is None:
+        raise _unknown("descriptions", label, info, "description")
+    return f"{info.name}, {info.gloss}"
+
+
+def _hypernyms(label: int, info: ClassInfo) -> str:
+    if info.relatives is None:
+        raise _unknown("hypernyms", label, info, "hypernyms")
+    distinct: dict[str, str] = {}
+    for word in (info.name, *info.relatives):
+        distinct.setdefault(word.casefold(), word)
+    return ", ".join(distinct.values())
+
+
+def _unknown(kind: str, label: int, info: ClassInfo, key: str) -> UserError:
+    return UserError(f"prompts '{kind}': class {label} ('{info.name}') has no {key}; give it '{key}' or a 'wnid'")
 
 
 def _captions(config: CaptionPrompts, names: Sequence[str], study_seed: int) -> tuple[tuple[str, ...], ...]:
@@ -71,11 +114,10 @@ def _captions(config: CaptionPrompts, names: Sequence[str], study_seed: int) -> 
     )
 
 
-def _templates(kind: str) -> Sequence[Callable[[str], str]]:
+def _templates(kind: str) -> Sequence[Template]:
     if kind == "classnames":
         return (str,)
-    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES  # imports torch
-
-    chosen: Sequence[Callable[[str], str]]
-    chosen = SIMPLE_IMAGENET_TEMPLATES if kind == "clip_templates_7" else OPENAI_IMAGENET_TEMPLATES
+    lists = open_clip_lists()
+    chosen: Sequence[Template]
+    chosen = lists.SIMPLE_IMAGENET_TEMPLATES if kind == "clip_templates_7" else lists.OPENAI_IMAGENET_TEMPLATES
     return chosen

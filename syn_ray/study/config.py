@@ -11,16 +11,17 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from syn_ray.core.config import Config, validate
+from syn_ray.core.config import PAPER_NOT_GIVEN, Config, validate
 from syn_ray.core.errors import UserError, nearest
 from syn_ray.datasets.config import RealImages
 from syn_ray.datasets.vocabulary import Classes, class_names
 from syn_ray.generate.config import EvaluationSource, ImageFormat, RealSource, SyntheticSource
 from syn_ray.generate.families import GeneratorConfig
-from syn_ray.prompts.config import PROMPT_SETS, CaptionPrompts, PromptConfig, TemplatePrompts
+from syn_ray.prompts.config import PROMPT_SETS, FittingPrompts, NamedPromptConfig, PromptConfig, plain_prompts
 from syn_ray.score.config import ScoreConfig
 from syn_ray.train.config import ClassifyConfig
 
+CAPTIONS = ("captions", "model_captions")
 LEAST_SIZES = 3
 """Dataset sizes that a law needs inside its window."""
 
@@ -29,10 +30,21 @@ OneOrMany = Annotated[
 ]
 
 
+def _rising(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if not sizes or list(sizes) != sorted(set(sizes)):
+        raise ValueError("dataset sizes must rise, each given once")
+    return sizes
+
+
+Sizes = Annotated[tuple[pydantic.PositiveInt, ...], pydantic.AfterValidator(_rising)]
+
+
 class RealCurve(Config):
     """Training on real images."""
 
     source: Literal["real"] = "real"
+    dataset_sizes: Sizes | None = None
+    """This curve's own, in place of the study's."""
 
 
 class SyntheticCurves(Config):
@@ -44,6 +56,8 @@ class SyntheticCurves(Config):
     guidance_scale: OneOrMany | None = None
     native_guidance: OneOrMany | None = None
     """In place of guidance_scale: the same in the model's own convention, which for Muse is guidance_scale − 1."""
+    dataset_sizes: Sizes | None = None
+    """These curves' own, in place of the study's."""
 
     @pydantic.model_validator(mode="after")
     def _one_guidance(self) -> SyntheticCurves:
@@ -57,12 +71,15 @@ Curves = Annotated[RealCurve | SyntheticCurves, pydantic.Field(discriminator="so
 
 
 class Curve(Config):
-    """One cell of the grid: a source trained on at every dataset size."""
+    """One cell of the grid: a source trained on at each of its dataset sizes."""
 
     name: str
     source: Annotated[RealSource | SyntheticSource, pydantic.Field(discriminator="kind")]
     generator: str | None = None
     """The study's name for the generator."""
+    prompts: str | None = None
+    """The study's name for the prompt set."""
+    dataset_sizes: Sizes
 
 
 class StudyConfig(Config):
@@ -75,12 +92,18 @@ class StudyConfig(Config):
     classes: Classes
     image: ImageFormat = ImageFormat()
     real: RealImages
-    """The real training images; their captions make the prompt set `captions`."""
+    """The real training images; their captions, or a model's captions of them, make the prompt set `captions`."""
     evaluation_sets: dict[str, RealImages]
     """By the name they have in results; the first is the main one."""
     generators: dict[str, GeneratorConfig] = pydantic.Field(default_factory=dict)
+    prompt_sets: dict[str, NamedPromptConfig] = pydantic.Field(default_factory=dict)
+    """Sets with settings of their own, by the name that curves call them; it may be a plain set's name."""
+    long_prompts: Literal["truncate", "drop", "stop"] = pydantic.Field(
+        "truncate", json_schema_extra=dict(PAPER_NOT_GIVEN)
+    )
+    """Prompts that the text encoder does not take whole: cut off, replaced by the class's next, or not accepted."""
     curves: tuple[Curves, ...]
-    dataset_sizes: tuple[pydantic.PositiveInt, ...]
+    dataset_sizes: Sizes
     seeds: tuple[pydantic.NonNegativeInt, ...] = (0,)
     """Training seeds: every point is trained once with each."""
     reference_size: pydantic.PositiveInt
@@ -91,12 +114,19 @@ class StudyConfig(Config):
     notes: tuple[str, ...] = ()
     """Said in the report: how the recipe was found, what stands in for what."""
 
-    @pydantic.field_validator("dataset_sizes")
+    @pydantic.model_validator(mode="before")
     @classmethod
-    def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        if not sizes or list(sizes) != sorted(set(sizes)):
-            raise ValueError("dataset sizes must rise, each given once")
-        return sizes
+    def _caption_real_images(cls, data: Any) -> Any:
+        """Sets about captions are about the real images, where they do not say others."""
+        if not isinstance(data, dict) or not isinstance(data.get("prompt_sets"), dict) or "real" not in data:
+            return data
+        sets = {
+            name: {"images": data["real"]} | given
+            if isinstance(given, dict) and given.get("kind") in CAPTIONS
+            else given
+            for name, given in data["prompt_sets"].items()
+        }
+        return data | {"prompt_sets": sets}
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> StudyConfig:
@@ -109,13 +139,16 @@ class StudyConfig(Config):
             raise ValueError("seeds: give each once")
         if self.fit_window[0] >= self.fit_window[1]:
             raise ValueError(f"fit_window {list(self.fit_window)} is empty; give [smallest D, largest D]")
-        inside = [size for size in self.dataset_sizes if self.fit_window[0] <= size <= self.fit_window[1]]
-        if len(inside) < LEAST_SIZES:
-            raise ValueError(
-                f"fit_window {list(self.fit_window)} holds {len(inside)} of the dataset sizes; "
-                f"a law needs {LEAST_SIZES}"
-            )
-        names = [curve.name for curve in self.cells()]
+        curves = self.cells()
+        for sizes in (self.dataset_sizes, *(curve.dataset_sizes for curve in curves)):
+            inside = [size for size in sizes if self.fit_window[0] <= size <= self.fit_window[1]]
+            # A curve of fewer sizes has no law, and says so.
+            if len(inside) < LEAST_SIZES and (len(sizes) >= LEAST_SIZES or sizes == self.dataset_sizes):
+                raise ValueError(
+                    f"fit_window {list(self.fit_window)} holds {len(inside)} of the dataset sizes; "
+                    f"a law needs {LEAST_SIZES}"
+                )
+        names = [curve.name for curve in curves]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"curves: '{twice[0]}' is there twice; give each curve once")
@@ -128,16 +161,18 @@ class StudyConfig(Config):
     def evaluation_sources(self) -> dict[str, EvaluationSource]:
         """The evaluation sets as sources."""
         return {
-            name: EvaluationSource(images=images, classes=self.classes, image=self.image)
+            name: EvaluationSource(images=images, classes=self._bare_classes(), image=self.image)
             for name, images in self.evaluation_sets.items()
         }
 
     def _expand(self, entry: RealCurve | SyntheticCurves) -> list[Curve]:
         if isinstance(entry, RealCurve):
-            source = RealSource(images=self.real, classes=self.classes, study_seed=self.seed, image=self.image)
-            return [Curve(name="real", source=source)]
+            classes = self._bare_classes()
+            source = RealSource(images=self.real, classes=classes, study_seed=self.seed, image=self.image)
+            return [Curve(name="real", source=source, dataset_sizes=entry.dataset_sizes or self.dataset_sizes)]
+        sizes = entry.dataset_sizes or self.dataset_sizes
         return [
-            self._synthetic(str(generator), str(prompts), self._guidance_scale(entry, str(generator), value))
+            self._synthetic(str(generator), str(prompts), self._guidance_scale(entry, str(generator), value), sizes)
             for generator, prompts, value in itertools.product(
                 entry.generator, entry.prompts, entry.guidance_scale or entry.native_guidance or ()
             )
@@ -152,24 +187,32 @@ class StudyConfig(Config):
             raise ValueError(problem)  # noqa: TRY004 - pydantic reports ValueErrors
         return float(value) if entry.native_guidance is None else self.generators[generator].guidance_scale(value)
 
-    def _synthetic(self, generator: str, prompts: str, guidance_scale: float) -> Curve:
-        if prompts not in PROMPT_SETS:
-            raise ValueError(f"curves: there is no prompt set '{prompts}'{nearest(prompts, PROMPT_SETS)}")
+    def _synthetic(self, generator: str, prompts: str, guidance_scale: float, sizes: tuple[int, ...]) -> Curve:
+        if prompts not in {*PROMPT_SETS, *self.prompt_sets}:
+            hint = nearest(prompts, {*PROMPT_SETS, *self.prompt_sets})
+            hint = "; give its file: prompt_sets: {texts: {kind: texts, path: FILE}}" if prompts == "texts" else hint
+            raise ValueError(f"curves: there is no prompt set '{prompts}'{hint}")
         values = {
             "generator": self.generators[generator],
             "guidance_scale": guidance_scale,
-            "prompts": self._prompts(prompts),
+            "prompts": self._prompts(prompts, self.generators[generator]),
             "classes": self.classes,
             "study_seed": self.seed,
             "image": self.image,
         }
         source = validate(SyntheticSource, values, "curves")
-        return Curve(name=f"{generator}-{prompts}-g{guidance_scale:g}", source=source, generator=generator)
+        name = f"{generator}-{prompts}-g{guidance_scale:g}"
+        return Curve(name=name, source=source, generator=generator, prompts=prompts, dataset_sizes=sizes)
 
-    def _prompts(self, kind: str) -> PromptConfig:
-        if kind == "captions":
-            return CaptionPrompts(images=self.real)
-        return TemplatePrompts.model_validate({"kind": kind})
+    def _bare_classes(self) -> Classes:
+        """For real images, which do not change with what is known of their classes."""
+        return self.classes if isinstance(self.classes, str) else tuple(class_names(self.classes))
+
+    def _prompts(self, name: str, generator: GeneratorConfig) -> PromptConfig:
+        prompts = self.prompt_sets.get(name) or plain_prompts(name, self.real)
+        if self.long_prompts != "drop":
+            return prompts
+        return FittingPrompts(prompts=prompts, model_id=generator.model_id, revision=generator.revision)
 
 
 def built_in_studies() -> dict[str, Path]:

@@ -74,7 +74,7 @@ def most_trials(resources: Resources, curves: int) -> int:
 def _run_curve(config: dict[str, Any], plan: StudyPlan, resources: Resources, coordinator: Any, by_size: bool) -> None:
     """A trial: images, scores, training, evaluation; one report for each dataset size."""
     curve = next(curve for curve in plan.curves if curve.name == config["curve"])
-    sizes = plan.config.dataset_sizes
+    sizes = curve.dataset_sizes
     for rung in [(size,) for size in sizes] if by_size else [sizes]:
         for result in _run_rung(plan, curve, rung, resources, coordinator):
             tune.report(result)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from syn_ray.core.artifact import read_artifact
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
+from syn_ray.datasets.config import FolderImages
 from syn_ray.datasets.vocabulary import class_names
 from syn_ray.evaluate.evaluation import Evaluation
 from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource, directory_name
 from syn_ray.generate.render import source_rows
 from syn_ray.generate.work import Request
+from syn_ray.prompts.config import WordNetPrompts, without_limit
+from syn_ray.prompts.sets import make_prompt_set
+from syn_ray.prompts.tokens import check_words
 from syn_ray.score.scoring import Scoring
 from syn_ray.shards.manifest import drop_damaged, read_manifest
 from syn_ray.study.config import Curve, StudyConfig
@@ -55,17 +60,17 @@ class StudyPlan:
         return self.storage / "images"
 
     @property
+    def prompts(self) -> Storage:
+        """What models wrote; shared by all studies in the storage."""
+        return self.storage / "prompts"
+
+    @property
     def root(self) -> Storage:
         return self.storage / f"studies/{self.config.name}"
 
-    @property
-    def largest(self) -> int:
-        return self.config.dataset_sizes[-1]
-
-    @property
-    def images_needed(self) -> int:
-        """Samples of a source that training and scoring ask for."""
-        return max(self.largest, self.config.score.images_per_class * len(self.class_names))
+    def images_needed(self, curve: Curve) -> int:
+        """Samples of a curve's source that training and scoring ask for."""
+        return max(curve.dataset_sizes[-1], self.config.score.images_per_class * len(self.class_names))
 
     def source_directory(self, source: AnySource) -> Storage:
         return self.images / directory_name(source)
@@ -94,7 +99,7 @@ class StudyPlan:
                 config=self.config.train,
                 runs=self.root / "runs",
             )
-            for size in (self.config.dataset_sizes if sizes is None else sizes)
+            for size in (curve.dataset_sizes if sizes is None else sizes)
             for seed in self.config.seeds
         ]
 
@@ -122,16 +127,33 @@ class StudyPlan:
         """`auto` shards: of the smallest dataset size, at most 1024 images."""
         if resources.shard_size != "auto":
             return resources
-        return resources.model_copy(update={"shard_size": min(self.config.dataset_sizes[0], 1024)})
+        smallest = min(curve.dataset_sizes[0] for curve in self.curves)
+        return resources.model_copy(update={"shard_size": min(smallest, 1024)})
+
+    @property
+    def absent_images(self) -> dict[str, str]:
+        """Folders of real images that are not on this machine, by the name of their set in the study."""
+        sets = {"real": self.config.real, **self.config.evaluation_sets}
+        folders = {name: images.path for name, images in sets.items() if isinstance(images, FolderImages)}
+        return {name: path for name, path in folders.items() if not Path(path).is_dir()}
+
+    def check_prompts(self) -> None:
+        """Raises a UserError where a generator does not know a class's words, or a prompt set too little of a class."""
+        for source in (curve.source for curve in self.curves):
+            if isinstance(source, SyntheticSource):
+                check_words(source.generator.model_id, self.class_names)
+                prompts = without_limit(source.prompts)
+                if isinstance(prompts, WordNetPrompts):
+                    make_prompt_set(prompts, source.classes, source.study_seed)
 
     def check_sizes(self) -> None:
         """Raises a UserError where a real source has fewer images than are asked of it."""
         for curve in self.curves:
             if isinstance(curve.source, RealSource):
-                total = source_rows(curve.source)
-                if total < self.largest:
+                total, largest = source_rows(curve.source), curve.dataset_sizes[-1]
+                if total < largest:
                     raise UserError(
-                        f"dataset_sizes: {self.largest} is beyond '{curve.source.name}', which has {total} "
+                        f"dataset_sizes: {largest} is beyond '{curve.source.name}', which has {total} "
                         f"class-balanced images; give at most {total}"
                     )
 
@@ -166,8 +188,8 @@ def curve_status(plan: StudyPlan, curve: Curve) -> CurveStatus:
     scoring = plan.scoring(curve)
     return CurveStatus(
         curve=curve,
-        images_done=min(manifest.rows if manifest else 0, plan.images_needed),
-        images_needed=plan.images_needed,
+        images_done=min(manifest.rows if manifest else 0, plan.images_needed(curve)),
+        images_needed=plan.images_needed(curve),
         scored=read_artifact(scoring.directory, scoring.fingerprint) is not None,
         runs_done=len(done),
         runs=len(runs),
@@ -179,7 +201,7 @@ def curve_status(plan: StudyPlan, curve: Curve) -> CurveStatus:
 
 def sources_intact(plan: StudyPlan, resources: GenerateResources) -> bool:
     """Whether every source of a study, evaluation sets included, holds what is asked of it, undamaged."""
-    wanted: list[tuple[AnySource, int]] = [(curve.source, plan.images_needed) for curve in plan.curves]
+    wanted: list[tuple[AnySource, int]] = [(curve.source, plan.images_needed(curve)) for curve in plan.curves]
     wanted += [(source, source_rows(source)) for source in plan.evaluation_sources.values()]
     return all(_intact(plan.source_directory(source), source, rows, resources) for source, rows in wanted)
 

@@ -1,48 +1,26 @@
-"""What a person looks at before and after: prompts of every class, contact sheets, one image and where it came from."""
+"""What a person looks at: contact sheets, one image and where it came from, and the same image made again."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydantic
 from PIL import Image
-from rich.table import Table
 
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.generate.config import Source, SyntheticSource
-from syn_ray.prompts.sets import PromptSet, make_prompt_set
+from syn_ray.prompts.cache import prompts_beside
 from syn_ray.shards.reader import open_source, read_provenance, read_sample, read_samples
-from syn_ray.study.plan import StudyPlan
 
 SHEET_COLUMNS = 20
 SHEET_ROWS = 10
 CELL_PX = 96
-
-
-def prompt_table(plan: StudyPlan, show: int) -> Iterator[Table]:
-    """For each prompt set of a study: every class, how many distinct prompts it has, and its first ones."""
-    seen = set()
-    for curve in plan.curves:
-        if not isinstance(curve.source, SyntheticSource) or curve.source.prompts.fingerprint in seen:
-            continue
-        seen.add(curve.source.prompts.fingerprint)
-        prompts = make_prompt_set(curve.source.prompts, curve.source.classes, curve.source.study_seed)
-        yield _table_of(curve.source.prompts.kind, plan.class_names, prompts, show)
-
-
-def _table_of(kind: str, names: Sequence[str], prompts: PromptSet, show: int) -> Table:
-    table = Table("class", "distinct", f"first {show}", title=f"prompt set {kind}")
-    for label, name in enumerate(names):
-        first = [prompts.prompt(label + visit * prompts.num_classes) for visit in range(show)]
-        table.add_row(name, str(prompts.distinct(label)), "\n".join(dict.fromkeys(first)))
-    return table
 
 
 def show_sheet(directory: Storage, out: Path) -> str:
@@ -81,13 +59,13 @@ def show_sample(directory: Storage, index: int, out: Path, *, regenerate: bool) 
     text = json.dumps(facts, indent=2)
     if not regenerate:
         return text
-    again = _again(provenance, manifest.shard_size, index)
+    again = _again(directory, provenance, manifest.shard_size, index)
     difference = _largest_difference(image["bytes"], again)
     same = "the same bytes" if again == image["bytes"] else f"largest difference {difference} grey levels"
     return f"{text}\nmade again: {same}"
 
 
-def _again(provenance: dict[str, Any], shard_size: int, index: int) -> bytes:
+def _again(directory: Storage, provenance: dict[str, Any], shard_size: int, index: int) -> bytes:
     """The batch around a sample, rendered as it was: its neighbours are part of how it was made."""
     from syn_ray.generate.protocol import load_generator
     from syn_ray.generate.render import make_renderer
@@ -106,7 +84,8 @@ def _again(provenance: dict[str, Any], shard_size: int, index: int) -> bytes:
     shard_start = index // shard_size * shard_size
     start = shard_start + (index - shard_start) // batch * batch
     rows = min(batch, shard_start + shard_size - start)
-    samples = make_renderer(source, generator).render(start, rows, batch, lambda _: None)
+    renderer = make_renderer(source, generator, prompts_beside(directory))
+    samples = renderer.render(start, rows, batch, lambda _: None)
     return samples[index - start].image
 
 

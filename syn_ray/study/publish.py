@@ -18,6 +18,7 @@ from syn_ray.report.inputs import CurveSamples, ReportInput
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.shards.reader import read_samples
 from syn_ray.study.plan import StudyPlan, curve_status
+from syn_ray.study.prompts import prompt_uses
 from syn_ray.study.results import collect, fit_laws, fits_table, intervals_table, write_table
 
 SAMPLES_PER_CLASS = 8
@@ -84,7 +85,7 @@ def _samples(plan: StudyPlan) -> list[CurveSamples]:
     for curve in plan.curves:
         directory = plan.source_directory(curve.source)
         manifest = read_manifest(directory)
-        wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed)
+        wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed(curve))
         there = manifest.available(wanted) if manifest else 0
         if manifest is None or not there:
             continue
@@ -100,6 +101,10 @@ def _notes(plan: StudyPlan) -> list[str]:
     stand_ins += [f"score.{line}" for line in defaults_not_from_paper(plan.config.score)]
     for name, generator in plan.config.generators.items():
         stand_ins += [f"generators.{name}.{line}" for line in defaults_not_from_paper(generator)]
+    for use in prompt_uses(plan):
+        stand_ins += [f"prompts.{use.name}.{line}" for line in defaults_not_from_paper(use.config)]
+    if "long_prompts" not in plan.config.model_fields_set:
+        stand_ins.append(f"long_prompts={plan.config.long_prompts}")
     notes = list(plan.config.notes)
     if stand_ins:
         notes.append(f"Defaults that stand in for values the paper does not give: {', '.join(stand_ins)}.")

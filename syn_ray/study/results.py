@@ -125,7 +125,7 @@ def describe(plan: StudyPlan, curve: Curve) -> Row:
             "model_id": source.generator.model_id,
             "guidance_scale": source.guidance_scale,
             "native_guidance": source.native_guidance,
-            "prompts": source.prompts.kind,
+            "prompts": curve.prompts,
         }
     return row
 

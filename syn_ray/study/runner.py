@@ -115,6 +115,7 @@ def open_study(study: str | StudyConfig, storage: str | Path, overrides: Sequenc
     """A study in a storage that can be written, with its resolved file there."""
     config = study if isinstance(study, StudyConfig) else load_study(study, overrides)
     plan = StudyPlan(config, Storage(storage))
+    plan.check_prompts()
     plan.check_sizes()
     plan.storage.check_writable()
     write_study_file(plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ray
 from ray.tune.schedulers import TrialScheduler
@@ -14,12 +14,14 @@ from syn_ray.evaluate.stage import evaluate_runs
 from syn_ray.generate.config import SyntheticSource
 from syn_ray.generate.stage import check_generator, make_images
 from syn_ray.generate.work import Request
+from syn_ray.prompts.stage import write_prompts
 from syn_ray.score.stage import score_images
 from syn_ray.study.cluster import connected
 from syn_ray.study.coordinator import start_coordinator
 from syn_ray.study.grid import run_grid
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.progress import shown
+from syn_ray.study.prompts import PromptUse, long_prompts, unwritten
 from syn_ray.train.config import check_model
 
 
@@ -30,6 +32,7 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
         SynRayError: a curve failed; the others have run as far as they could.
     """
     with connected(resources):
+        prepare_prompts(plan, resources, console)
         coordinator = start_coordinator(plan, resources)
         with shown(plan, coordinator, console):
             try:
@@ -44,12 +47,32 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
             ) from grid.errors[0]
 
 
+def prepare_prompts(plan: StudyPlan, resources: Resources, console: Console) -> None:
+    """Has the prompts written that a model writes, and says how many are too long, before any image is made.
+
+    Raises:
+        UserError: prompts are too long and the study says `long_prompts: stop`, or a model or its images are not there.
+    """
+    write_sets(plan, unwritten(plan), resources, console)
+    for line in long_prompts(plan):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def write_sets(plan: StudyPlan, uses: Sequence[PromptUse], resources: Resources, console: Console) -> None:
+    """Has a model write the prompts of these sets; what is there is kept."""
+    for use in uses:
+        assert use.written is not None
+        artifact = write_prompts(use.written, use.samples, plan.prompts, resources.prompts)
+        console.print(f"prompts {use.name}: {artifact.result['rows']} texts by {use.model_id}", highlight=False)
+
+
 def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
     """Makes the images of every curve, and the evaluation sets."""
+    prepare_prompts(plan, resources, console)
     generate = plan.resolve_shard_size(resources.generate)
     for generator in {c.source.generator for c in plan.curves if isinstance(c.source, SyntheticSource)}:
         check_generator(generator, generate)
-    requests = [[Request(curve.source, plan.images_needed)] for curve in plan.curves]
+    requests = [[Request(curve.source, plan.images_needed(curve))] for curve in plan.curves]
     requests.append(plan.evaluation_requests)
     for group in requests:
         for artifact in make_images(group, plan.images, generate):

@@ -3,11 +3,13 @@
 import pytest
 
 from syn_ray.core.errors import UserError
+from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedImages, FolderImages
 from syn_ray.datasets.real import balanced_order, open_images
-from syn_ray.datasets.vocabulary import class_names
+from syn_ray.datasets.vocabulary import ClassInfo, class_names
 from syn_ray.embedded import CLASS_NAMES
-from syn_ray.prompts.config import CaptionPrompts, TemplatePrompts
+from syn_ray.prompts.config import CaptionPrompts, TemplatePrompts, Word2Sen, WordNetPrompts
+from syn_ray.prompts.prompt_set import PromptSet
 from syn_ray.prompts.sets import make_prompt_set
 
 CAPTIONS = CaptionPrompts(images=EmbeddedImages(name="pool"))
@@ -47,7 +49,55 @@ def test_captions_need_captioned_images(tmp_path):
         make_prompt_set(config, ("a", "b"), 0)
 
 
-def test_vocabularies():
-    assert len(class_names("imagenet")) == 1000
+def test_an_unknown_vocabulary_is_said():
     with pytest.raises(UserError, match="there is no vocabulary 'imagnet'; did you mean 'imagenet'"):
         class_names("imagnet")
+
+
+def test_descriptions_and_hypernyms_are_the_papers_examples():
+    descriptions = make_prompt_set(WordNetPrompts(kind="descriptions"), "imagenet", 0)
+    assert descriptions.prompts[0] == (
+        "tench, freshwater dace-like game fish of Europe and western Asia noted for ability to survive outside water",
+    )
+    hypernyms = make_prompt_set(WordNetPrompts(kind="hypernyms"), "imagenet", 0)
+    assert hypernyms.prompts[0] == ("tench, Tinca tinca, cyprinid, cyprinid fish",)
+    sneaker = make_prompt_set(WordNetPrompts(kind="hypernyms"), "fashion", 0).prompts[7]
+    assert sneaker == ("sneaker, gym shoe, tennis shoe, shoe",)  # the name first, and no word twice
+    assert [len(set(names)) for names in zip(*hypernyms.prompts, strict=True)] == [1000]  # crane and crane differ
+
+
+@pytest.mark.parametrize(("kind", "key"), [("descriptions", "description"), ("hypernyms", "hypernyms")])
+def test_what_a_class_lacks_is_said_by_the_set_that_needs_it(kind, key):
+    classes = (ClassInfo(name="tench", wnid="n01440764"), "zebra")
+    with pytest.raises(UserError) as caught:
+        make_prompt_set(WordNetPrompts(kind=kind), classes, 0)
+    assert str(caught.value) == f"prompts '{kind}': class 1 ('zebra') has no {key}; give it '{key}' or a 'wnid'"
+    assert make_prompt_set(TemplatePrompts(kind="classnames"), classes, 0).prompts == (("tench",), ("zebra",))
+
+
+def test_repeats_are_counted_at_a_size():
+    prompts = PromptSet((("a", "b", "a"), ("c",)))
+    assert prompts.distinct(0) == 2
+    assert [prompts.repeats(0, size) for size in (0, 1, 4, 5, 6, 12)] == [0, 1, 1, 2, 2, 4]
+    assert [prompts.repeats(1, size) for size in (1, 2, 12)] == [0, 1, 6]
+    taken = [prompts.prompt(i) for i in range(12)]
+    assert max(taken.count(prompt) for prompt in ("a", "b")) == prompts.repeats(0, 12)
+
+
+def test_prompts_that_are_not_written_yet_are_not_made_up():
+    prompts = PromptSet((("a", "b"), ("c",)), periods=(3, 1))
+    assert [prompts.prompt(i) for i in (0, 1, 2, 3, 6)] == ["a", "c", "b", "c", "a"]
+    with pytest.raises(UserError) as caught:
+        prompts.prompt(4)
+    assert str(caught.value) == (
+        "sample 4 has no prompt yet: its class's first 2 are written; run `syn-ray prompts` for the study"
+    )
+
+
+def test_a_written_set_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError) as caught:
+        make_prompt_set(Word2Sen(), "fashion", 0, Storage(tmp_path))
+    assert str(caught.value) == (
+        "prompts 'word2sen' are not written yet by mrm8488/t5-base-finetuned-common_gen; run `syn-ray prompts` for the "
+        "study"
+    )

@@ -1,8 +1,10 @@
 """Study files: what they expand to, and what is said of mistakes in them."""
 
+import itertools
 from typing import Any
 
 import pytest
+import yaml
 
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
@@ -10,10 +12,11 @@ from syn_ray.core.storage import Storage
 from syn_ray.study.config import built_in_studies, load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.results import describe
+from syn_ray.train.schedule import train_steps
 
 
 def test_built_in_studies_resolve():
-    assert {"quickstart", "embedded-effects"} <= set(built_in_studies())
+    assert {"quickstart", "embedded-effects", "paper-supervised"} <= set(built_in_studies())
     quickstart = load_study("quickstart")
     assert [curve.name for curve in quickstart.cells()] == [
         "real",
@@ -51,6 +54,120 @@ def test_identity_is_what_is_computed_and_nothing_else(tmp_path):
         curve.source.fingerprint for curve in plain.curves
     ]
     assert len(set(runs[0])) == 16
+
+
+def test_curves_may_have_sizes_of_their_own(tmp_path):
+    plan = StudyPlan(load_study("quickstart", ["curves.0.dataset_sizes=[128,256]"]), Storage(tmp_path))
+    real, synthetic, *_ = plan.curves
+    assert [run.dataset_size for run in plan.runs(real)] == [128, 256]
+    assert [run.dataset_size for run in plan.runs(synthetic)] == [256, 512, 1024, 2048]
+    assert (plan.images_needed(real), plan.images_needed(synthetic)) == (500, 2048)  # 50 of each class are scored
+    assert plan.resolve_shard_size(GenerateResources()).shard_size == 128
+    with pytest.raises(UserError, match=r"quickstart: curves\.0\.dataset_sizes: dataset sizes must rise, each"):
+        load_study("quickstart", ["curves.0.dataset_sizes=[256,128]"])
+
+
+def test_the_papers_study_is_the_reconstruction_without_imagen_and_muse(tmp_path):
+    plan = StudyPlan(load_study("paper-supervised"), Storage(tmp_path))
+    real, *synthetic = plan.curves
+    assert real.name == "real"
+    grid = itertools.product(
+        ("classnames", "descriptions", "hypernyms", "word2sen", "clip_templates_7", "clip_templates_80", "captions"),
+        ("1.5", "2", "3", "5", "7.5", "10"),
+    )
+    assert sorted(c.name for c in synthetic) == sorted(f"sd15-{prompts}-g{scale}" for prompts, scale in grid)
+    assert all(1_300_000 in curve.dataset_sizes for curve in synthetic)
+    scaling = {curve.name for curve in synthetic if curve.dataset_sizes[-1] == 64_000_000}
+    assert scaling == {f"sd15-{n}" for n in ("captions-g2", "clip_templates_80-g2", "classnames-g2", "classnames-g7.5")}
+    steps = plan.config.train.steps
+    assert [round(train_steps(steps, size), -3) for size in (2_000_000, 64_000_000)] == [210_000, 315_000]
+    text = built_in_studies()["paper-supervised"].read_text()
+    switched_on = yaml.safe_load(text.replace("  # - {source", "  - {source").replace("  # if:", "  if:"))
+    assert (
+        sum(
+            len(c["guidance_scale"]) if isinstance(c["guidance_scale"], list) else 1
+            for c in switched_on["curves"]
+            if c.get("generator") == "if"
+        )
+        == 6
+    )
+
+
+def test_captions_are_a_models_where_the_images_carry_none():
+    study = load_study("quickstart", ["curves.1.prompts=[captions, model_captions]", "curves.1.guidance_scale=1"])
+    assert [curve.source.prompts.kind for curve in study.cells()[1:]] == ["captions", "model_captions"]
+    folder = ["real={kind: folder, path: photos, name: mine}", "curves.1.guidance_scale=1"]
+    assert load_study("quickstart", folder).cells()[1].source.prompts.kind == "model_captions"
+
+
+def test_a_prompt_set_has_settings_of_its_own(tmp_path):
+    (tmp_path / "mine.txt").write_text("a dress\n" * 10)
+    study = load_study(
+        "quickstart",
+        [
+            "prompt_sets.few={kind: word2sen, sentences: 7, model: someone/writer}",
+            "prompt_sets.captions={kind: model_captions, model: {model_id: someone/captioner, num_beams: 2}}",
+            f"prompt_sets.mine={{kind: texts, path: '{tmp_path}/mine.txt'}}",
+            "curves.1.prompts=[few, captions, mine]",
+            "curves.1.guidance_scale=2",
+        ],
+    )
+    few, captions, mine = (curve.source.prompts for curve in study.cells()[1:])
+    assert (few.sentences, few.model.model_id, few.model.max_new_tokens) == (7, "someone/writer", 20)
+    assert (captions.model.model_id, captions.model.num_beams, captions.images) == ("someone/captioner", 2, study.real)
+    assert mine.kind == "texts"
+    assert [curve.name for curve in study.cells()[1:]] == ["sd-few-g2", "sd-captions-g2", "sd-mine-g2"]
+
+
+def test_what_is_done_with_long_prompts_changes_a_source_only_where_it_changes_prompts(tmp_path):
+    plans = {
+        policy: StudyPlan(load_study("quickstart", [f"long_prompts={policy}"]), Storage(tmp_path))
+        for policy in ("truncate", "stop", "drop")
+    }
+    prints = {policy: plan.curves[1].source.fingerprint for policy, plan in plans.items()}
+    assert prints["truncate"] == prints["stop"] != prints["drop"]
+    assert plans["drop"].curves[1].source.prompts.model_id == "embedded:stable-diffusion"
+
+
+def test_classes_of_ones_own(tmp_path):
+    (tmp_path / "five.yaml").write_text(
+        "[ankle boot, {name: bag, description: to carry things}, coat, dress, dark shirt]"
+    )
+    study = load_study("quickstart", [f"classes={tmp_path}/five.yaml", "curves.1.prompts=classnames"])
+    assert study == load_study(
+        "quickstart",
+        [
+            "classes=[ankle boot, {name: bag, description: to carry things}, coat, dress, dark shirt]",
+            "curves.1.prompts=classnames",
+        ],
+    )
+    StudyPlan(study, Storage(tmp_path)).check_prompts()
+    bare = load_study("quickstart", ["classes=[ankle boot, bag, coat, dress, dark shirt]"])
+    assert bare.cells()[0].source.fingerprint == study.cells()[0].source.fingerprint  # real images are the same
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["classes=[bag, zebra]"],
+            "classes: generator 'embedded:stable-diffusion' never learned the word 'zebra' of class 'zebra' (1 of 2",
+        ),
+        (
+            ["classes=[bag, coat]", "curves.1.prompts=descriptions"],
+            "prompts 'descriptions': class 0 ('bag') has no description; give it 'description' or a 'wnid'",
+        ),
+        (
+            ["classes=[bag, coat]", "curves.1.prompts=hypernyms", "long_prompts=drop"],
+            "prompts 'hypernyms': class 0 ('bag') has no hypernyms; give it 'hypernyms' or a 'wnid'",
+        ),
+    ],
+)
+def test_classes_that_a_prompt_set_or_a_generator_cannot_do_with(tmp_path, overrides, message):
+    plan = StudyPlan(load_study("quickstart", overrides), Storage(tmp_path))
+    with pytest.raises(UserError) as caught:
+        plan.check_prompts()
+    assert str(caught.value).startswith(message)
 
 
 def test_a_larger_size_leaves_the_runs_of_the_others(tmp_path):
@@ -113,6 +230,39 @@ def test_auto_shards_are_of_the_smallest_size(tmp_path):
             "quickstart: unknown key 'generators.sd.temperature'; choose from dtype, eta, family, height, lora, "
             "max_sequence_length, model_id, negative_prompt, num_inference_steps, revision, scheduler, "
             "scheduler_config, variant, width",
+        ),
+        (
+            "curves.1.prompts=texts",
+            "quickstart: curves: there is no prompt set 'texts'; give its file: prompt_sets: {texts: {kind: "
+            "texts, path: FILE}}",
+        ),
+        (
+            "prompt_sets.a={kind: word2sen, sentence: 3}",
+            "quickstart: unknown key 'prompt_sets.a.sentence'; did you mean 'sentences'?",
+        ),
+        (
+            "prompt_sets.a={kind: word2sen, model: {model_id: b, prompt: words}}",
+            "quickstart: prompt_sets.a.model.prompt: the prompt has no place for the class name; put {} where it "
+            'stands, once (given: "words")',
+        ),
+        (
+            "prompt_sets.a={kind: model_captions, model: {do_sample: true}}",
+            "quickstart: prompt_sets.a.model: num_beams 5 does not go with do_sample; set one of them to its default "
+            '(given: {"do_sample": true})',
+        ),
+        (
+            "prompt_sets.a={kind: texts, path: none.csv}",
+            "quickstart: prompt_sets.a: there is no prompt file 'none.csv'; correct its path "
+            '(given: {"kind": "texts", "path": "none.csv"})',
+        ),
+        (
+            "long_prompts=cut",
+            "quickstart: long_prompts: input should be 'truncate', 'drop' or 'stop' (given: \"cut\")",
+        ),
+        (
+            "classes=[bag, {name: coat, hypernym: garment}]",
+            "quickstart: classes: class 1: unknown key 'hypernym'; did you mean 'hypernyms'? "
+            '(given: ["bag", {"name": "coat", "hypernym": "garment"}])',
         ),
         (
             "curves.1.guidance_scale=0.5",

@@ -177,7 +177,7 @@ def test_a_study_killed_while_it_generates_and_while_it_trains_ends_the_same(sto
     assert verify(Storage(tmp_path)).problems == []
 
 
-class _StopSynthetic(FIFOScheduler):
+class _StopSynthetic(FIFOScheduler):  # type: ignore[misc]  # Ray is read as Any
     """Ends the curves of generated images after their second size."""
 
     def on_trial_result(self, tune_controller, trial, result):  # noqa: ARG002

@@ -1,0 +1,64 @@
+"""The prompt of each sample: a pure function of its index.
+
+Sample `i` belongs to class `i mod num_classes` and is that class's sample number `i // num_classes`; the latter picks
+the template, sentence or caption, in turn. Every prefix of a source is then balanced over classes and over prompts.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+from syn_ray.core.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptSet:
+    """The prompts of every class, in the order in which its samples take them."""
+
+    prompts: tuple[tuple[str, ...], ...]
+    """Per class; classes may differ in how many they have."""
+    periods: tuple[int, ...] | None = None
+    """How many prompts each class will have, where only those of the first samples are written yet."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.prompts)
+
+    def label(self, sample_index: int) -> int:
+        return sample_index % self.num_classes
+
+    def prompt(self, sample_index: int) -> str:
+        """What the generator is asked for.
+
+        Raises:
+            UserError: a model has not written the prompts of this many samples.
+        """
+        visit, label = divmod(sample_index, self.num_classes)
+        place = visit % self._period(label)
+        if place >= len(self.prompts[label]):
+            raise UserError(
+                f"sample {sample_index} has no prompt yet: its class's first {len(self.prompts[label])} are written; "
+                "run `syn-ray prompts` for the study"
+            )
+        return self.prompts[label][place]
+
+    def first(self, label: int, dataset_size: int) -> tuple[str, ...]:
+        """The prompts of a class that the first `dataset_size` samples take."""
+        return self.prompts[label][: self._visits(label, dataset_size)]
+
+    def distinct(self, label: int) -> int:
+        """How many different prompts a class has."""
+        return len(set(self.prompts[label]))
+
+    def repeats(self, label: int, dataset_size: int) -> int:
+        """How many of the first `dataset_size` samples, at most, share one prompt of a class."""
+        rounds, rest = divmod(self._visits(label, dataset_size), self._period(label))
+        counts = collections.Counter(self.prompts[label] * rounds + self.prompts[label][:rest])
+        return max(counts.values(), default=0)
+
+    def _period(self, label: int) -> int:
+        return self.periods[label] if self.periods else len(self.prompts[label])
+
+    def _visits(self, label: int, dataset_size: int) -> int:
+        return len(range(label, dataset_size, self.num_classes))

@@ -1,0 +1,202 @@
+"""The prompt sets of a study: which there are, what a model is still to write, which prompts are too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from rich.table import Table
+from rich.text import Text
+
+from syn_ray.core.errors import UserError
+from syn_ray.datasets.vocabulary import duplicate_names
+from syn_ray.generate.config import SyntheticSource
+from syn_ray.prompts.cache import WrittenSet, is_written, lacking
+from syn_ray.prompts.config import ModelCaptions, SetConfig, Word2Sen, without_limit
+from syn_ray.prompts.prompt_set import PromptSet
+from syn_ray.prompts.sets import fitting, make_prompt_set
+from syn_ray.prompts.tokens import TokenCounter, counter_at_hand
+from syn_ray.study.config import Curve
+from syn_ray.study.plan import StudyPlan
+
+CLIP_FAMILIES = {"stable_diffusion", "muse"}
+"""Families whose text encoder is CLIP's."""
+WORST = 3
+
+
+@dataclass(frozen=True)
+class PromptUse:
+    """A prompt set of a study and the curves that use it."""
+
+    plan: StudyPlan
+    name: str
+    curves: tuple[Curve, ...]
+
+    @cached_property
+    def sources(self) -> list[SyntheticSource]:
+        """One of each curve."""
+        return [curve.source for curve in self.curves if isinstance(curve.source, SyntheticSource)]
+
+    @property
+    def config(self) -> SetConfig:
+        """The set itself, too long prompts included."""
+        return without_limit(self.sources[0].prompts)
+
+    @property
+    def samples(self) -> int:
+        """The samples that need prompts."""
+        return max(self.plan.images_needed(curve) for curve in self.curves)
+
+    @property
+    def written(self) -> WrittenSet | None:
+        """What a model has to write; None for a set that needs none."""
+        config, source = self.config, self.sources[0]
+        if not isinstance(config, ModelCaptions | Word2Sen):
+            return None
+        return WrittenSet(prompts=config, classes=source.classes, study_seed=source.study_seed)
+
+    @property
+    def model_id(self) -> str:
+        return self.written.prompts.model.model_id if self.written else ""
+
+    @property
+    def lacking(self) -> str | None:
+        """Why its model cannot write here."""
+        return lacking(self.written) if self.written else None
+
+    @property
+    def to_do(self) -> str:
+        """What a model is to write, in words."""
+        config = self.config
+        if isinstance(config, Word2Sen):
+            what = f"{config.sentences} sentences a class"
+        else:
+            what = f"captions of the training images that the first {self.samples:,} samples name"
+        return f"{what}, to be written by {self.model_id}{f'; {self.lacking}' if self.lacking else ''}"
+
+    def build(self) -> PromptSet:
+        """The prompts, too long ones included."""
+        source = self.sources[0]
+        return make_prompt_set(self.config, source.classes, source.study_seed, self.plan.prompts)
+
+    def counters(self) -> dict[str, TokenCounter | None]:
+        """By the study's name for each generator that it is drawn by: who counts its tokens; None where nobody can."""
+        pairs = {
+            curve.generator or "": source.generator for curve, source in zip(self.curves, self.sources, strict=True)
+        }
+        return {
+            name: counter_at_hand(generator.model_id, generator.revision, clip=generator.family in CLIP_FAMILIES)
+            for name, generator in pairs.items()
+        }
+
+
+def prompt_uses(plan: StudyPlan) -> list[PromptUse]:
+    """Every prompt set of a study, by the study's name for it."""
+    names = dict.fromkeys(curve.prompts for curve in plan.curves if curve.prompts is not None)
+    return [PromptUse(plan, name, tuple(c for c in plan.curves if c.prompts == name)) for name in names]
+
+
+def unwritten(plan: StudyPlan) -> list[PromptUse]:
+    """The sets of which a model has texts to write."""
+    return [
+        use
+        for use in prompt_uses(plan)
+        if use.written is not None and not is_written(use.written, use.samples, plan.prompts)
+    ]
+
+
+def long_prompts(plan: StudyPlan) -> Iterator[str]:
+    """For each set with prompts that a generator does not take whole: how many, the worst, and what is done.
+
+    Raises:
+        UserError: the study says `long_prompts: stop`.
+    """
+    for use in prompt_uses(plan):
+        prompts = use.build()
+        used = used_prompts(prompts, use.samples)
+        for generator, counter in use.counters().items():
+            excess = {} if counter is None else counter.excess(used)
+            if counter is not None and excess:
+                line = _excess_line(use, generator, counter, excess, len(used))
+                if plan.config.long_prompts == "stop":
+                    raise UserError(f"long_prompts: {line}; set it to truncate or drop, or take another prompt set")
+                yield f"{line}; long_prompts: {plan.config.long_prompts}"
+
+
+def used_prompts(prompts: PromptSet, samples: int) -> list[str]:
+    """The distinct prompts that the first `samples` samples take."""
+    return list(dict.fromkeys(p for label in range(prompts.num_classes) for p in prompts.first(label, samples)))
+
+
+def _excess_line(use: PromptUse, generator: str, counter: TokenCounter, excess: dict[str, int], total: int) -> str:
+    worst = sorted(excess, key=lambda prompt: -excess[prompt])[:WORST]
+    examples = ", ".join(f"{excess[prompt]} in '{prompt}'" for prompt in worst)
+    return (
+        f"{len(excess):,} of {total:,} prompts of '{use.name}' are longer than the {counter.limit} tokens that "
+        f"generator '{generator}' takes ({counter.name}): {examples}"
+    )
+
+
+def describe_prompts(plan: StudyPlan, show: int, classes: int) -> Iterator[Table | str]:
+    """What `syn-ray prompts` prints: each set with its first prompts of the first classes, and its numbers."""
+    shared = duplicate_names(plan.config.classes)
+    if shared:
+        pairs = ", ".join(f"{name} ({', '.join(map(str, labels))})" for name, labels in shared.items())
+        yield f"classes that share a name, and so their prompts: {pairs}"
+    waiting = {use.name for use in unwritten(plan)}
+    for use in prompt_uses(plan):
+        curves = ", ".join(curve.name for curve in use.curves)
+        if use.name in waiting:
+            yield f"\nprompt set {use.name} of {curves}: {use.to_do}"
+            continue
+        prompts = use.build()
+        counters = use.counters()
+        excess = {name: c.excess(used_prompts(prompts, use.samples)) for name, c in counters.items() if c is not None}
+        yield f"\nprompt set {use.name} of {curves}"
+        shown = _shown(plan, prompts, next(iter(counters.values())))
+        yield _table(plan, use, shown, {prompt for found in excess.values() for prompt in found}, show, classes)
+        yield _numbers(use, shown)
+        for name, counter in counters.items():
+            yield _length(use, name, counter, excess.get(name, {}), len(used_prompts(prompts, use.samples)))
+
+
+def _shown(plan: StudyPlan, prompts: PromptSet, counter: TokenCounter | None) -> PromptSet:
+    """The prompts as the generator will get them."""
+    if plan.config.long_prompts != "drop" or counter is None:
+        return prompts
+    return fitting(prompts, counter, plan.class_names)
+
+
+def _table(plan: StudyPlan, use: PromptUse, prompts: PromptSet, long: set[str], show: int, classes: int) -> Table:
+    table = Table("class", "distinct", "repeats", "too long", f"first {show}")
+    for label, name in enumerate(plan.class_names[:classes]):
+        used = prompts.first(label, use.samples)
+        table.add_row(
+            Text(name),
+            f"{prompts.distinct(label):,}",
+            f"{prompts.repeats(label, use.samples):,}",
+            str(len(long.intersection(used))),
+            Text("\n".join(dict.fromkeys(prompts.first(label, show * prompts.num_classes)))),
+        )
+    if len(plan.class_names) > classes:
+        table.add_row(f"and {len(plan.class_names) - classes:,} more", "", "", "", "")
+    return table
+
+
+def _numbers(use: PromptUse, prompts: PromptSet) -> str:
+    distinct = _range([prompts.distinct(label) for label in range(prompts.num_classes)])
+    repeats = _range([prompts.repeats(label, use.samples) for label in range(prompts.num_classes)])
+    return f"distinct prompts of a class: {distinct}; samples that share one, at most, of {use.samples:,}: {repeats}"
+
+
+def _range(values: list[int]) -> str:
+    return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"
+
+
+def _length(use: PromptUse, generator: str, counter: TokenCounter | None, excess: dict[str, int], total: int) -> str:
+    if counter is None:
+        return f"generator '{generator}': too long prompts cannot be counted, its tokenizer is not on this machine"
+    if not excess:
+        return f"generator '{generator}' takes all {total:,} whole: {counter.limit} tokens ({counter.name})"
+    return f"{_excess_line(use, generator, counter, excess, total)}; long_prompts: {use.plan.config.long_prompts}"
