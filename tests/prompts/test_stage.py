@@ -8,6 +8,7 @@ from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedImages
 from syn_ray.generate.config import ImageFormat, SyntheticSource, directory_name
+from syn_ray.generate.families import StableDiffusionConfig
 from syn_ray.prompts.cache import WrittenSet, is_written
 from syn_ray.prompts.config import Captioner, ModelCaptions, SentenceWriter, Word2Sen
 from syn_ray.prompts.sets import make_prompt_set
