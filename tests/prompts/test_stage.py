@@ -31,10 +31,11 @@ def test_sentences_are_the_same_from_one_actor_and_from_two(ray_cluster, tmp_pat
     directory = storage / written.directory_name
     for name in ("artifact.json", "shard-00000001.parquet"):
         directory.delete_file(name)
-    kept = (directory.local_path / "shard-00000000.parquet").stat().st_mtime_ns
+    kept = tmp_path / written.directory_name / "shard-00000000.parquet"
+    before = kept.stat().st_mtime_ns
     artifact = write_prompts(written, 99, storage, GenerateResources(max_actors=1))
     assert artifact.result["rows"] == 15
-    assert (directory.local_path / "shard-00000000.parquet").stat().st_mtime_ns == kept
+    assert kept.stat().st_mtime_ns == before
     assert make_prompt_set(config, CLASSES, 3, storage) == prompts
 
 

@@ -9,6 +9,7 @@ import yaml
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
+from syn_ray.generate.config import SyntheticSource
 from syn_ray.study.config import built_in_studies, load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.results import describe
@@ -93,11 +94,15 @@ def test_the_papers_study_is_the_reconstruction_without_imagen_and_muse(tmp_path
     )
 
 
+def _prompts(study):
+    return [curve.source.prompts for curve in study.cells() if isinstance(curve.source, SyntheticSource)]
+
+
 def test_captions_are_a_models_where_the_images_carry_none():
     study = load_study("quickstart", ["curves.1.prompts=[captions, model_captions]", "curves.1.guidance_scale=1"])
-    assert [curve.source.prompts.kind for curve in study.cells()[1:]] == ["captions", "model_captions"]
+    assert [prompts.kind for prompts in _prompts(study)] == ["captions", "model_captions"]
     folder = ["real={kind: folder, path: photos, name: mine}", "curves.1.guidance_scale=1"]
-    assert load_study("quickstart", folder).cells()[1].source.prompts.kind == "model_captions"
+    assert _prompts(load_study("quickstart", folder))[0].kind == "model_captions"
 
 
 def test_a_prompt_set_has_settings_of_its_own(tmp_path):
@@ -112,7 +117,7 @@ def test_a_prompt_set_has_settings_of_its_own(tmp_path):
             "curves.1.guidance_scale=2",
         ],
     )
-    few, captions, mine = (curve.source.prompts for curve in study.cells()[1:])
+    few, captions, mine = _prompts(study)
     assert (few.sentences, few.model.model_id, few.model.max_new_tokens) == (7, "someone/writer", 20)
     assert (captions.model.model_id, captions.model.num_beams, captions.images) == ("someone/captioner", 2, study.real)
     assert mine.kind == "texts"
@@ -126,7 +131,7 @@ def test_what_is_done_with_long_prompts_changes_a_source_only_where_it_changes_p
     }
     prints = {policy: plan.curves[1].source.fingerprint for policy, plan in plans.items()}
     assert prints["truncate"] == prints["stop"] != prints["drop"]
-    assert plans["drop"].curves[1].source.prompts.model_id == "embedded:stable-diffusion"
+    assert _prompts(plans["drop"].config)[0].model_id == "embedded:stable-diffusion"
 
 
 def test_classes_of_ones_own(tmp_path):

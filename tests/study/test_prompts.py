@@ -21,10 +21,11 @@ def _plan(folder, *overrides):
 
 
 def _shown(plan, show=2, classes=3):
-    console = Console(file=io.StringIO(), width=200)
+    said = io.StringIO()
+    console = Console(file=said, width=200)
     for part in describe_prompts(plan, show, classes):
         console.print(part, markup=False, soft_wrap=True)
-    return console.file.getvalue()
+    return said.getvalue()
 
 
 @pytest.fixture
