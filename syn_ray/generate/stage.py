@@ -132,7 +132,8 @@ class _ShardMaker:
         source: AnySource = pydantic.TypeAdapter(Source).validate_json(self._work[number][0])
         resources: str = self._work[number][4]
         if isinstance(source, SyntheticSource) and (self._generator is None or self._generator[0] != resources):
-            self._generator = None  # the old one goes before the new one comes
+            self._generator = None  # the old one goes before the new one comes, and with it the renderers that hold it
+            self._renderer.cache_clear()
             loaded = load_generator(source.generator, GenerateResources.model_validate_json(resources))
             self._generator = (resources, loaded)
         generator = None if self._generator is None else self._generator[1]
