@@ -70,7 +70,8 @@ def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> N
     """Makes the images of every curve, and the evaluation sets."""
     prepare_prompts(plan, resources, console)
     generate = plan.resolve_shard_size(resources.generate)
-    for generator in {c.source.generator for c in plan.curves if isinstance(c.source, SyntheticSource)}:
+    generators = [c.source.generator for c in plan.curves if isinstance(c.source, SyntheticSource)]
+    for generator in {generator.fingerprint: generator for generator in generators}.values():
         check_generator(generator, generate)
     requests = [[Request(curve.source, plan.images_needed(curve))] for curve in plan.curves]
     requests.append(plan.evaluation_requests)

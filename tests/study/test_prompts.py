@@ -85,7 +85,8 @@ def _run(capsys, *arguments):
 def test_the_papers_study_is_planned_and_shown_without_images_and_weights(capsys, tmp_path):
     code, out, _ = _run(capsys, "plan", "paper-supervised", "--storage", str(tmp_path / "none"))
     assert code == 0
-    assert out.count("0/1300000") == 38
+    assert out.count("0/1300000") == 48
+    assert out.count("0/8000000") == 2
     assert out.count("0/64000000") == 4
     assert out.count("sd15-hyper") == 6  # the rest of a name is on the next line
     assert "images real: 'imagenet/train' is not on this machine" in out
