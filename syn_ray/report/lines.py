@@ -75,7 +75,8 @@ def training_points(results: pd.DataFrame, points: pd.DataFrame, fits: pd.DataFr
     means = points[(points["metric"] == metric) & (points["eval_set"] != IMAGES)].assign(kind="mean")
     windows = fits.loc[fits["form"] == POWER, ["curve", "eval_set", "window_min", "window_max"]]
     means = means.merge(windows, on=["curve", "eval_set"], how="left")
-    means["in_window"] = means["dataset_size"].between(means["window_min"], means["window_max"])
+    sizes = means["dataset_size"].astype(float)  # so that a curve without a law compares as outside, not as unknown
+    means["in_window"] = sizes.between(means["window_min"], means["window_max"])
     means["window"] = [
         NOTHING if np.isnan(low) else f"{low:,.0f} to {high:,.0f}" + ("" if inside else " (this point is outside)")
         for low, high, inside in zip(means["window_min"], means["window_max"], means["in_window"], strict=True)

@@ -86,6 +86,17 @@ def test_a_study_without_scores_and_samples_has_neither_figure(quickstart: Repor
     assert sorted(path.stem for path in (tmp_path / "figures").glob("*.svg")) == ["accuracy", "loss", "scaling-ability"]
 
 
+def test_a_curve_stopped_before_it_has_a_law_is_shown_without_one(quickstart: ReportInput, tmp_path: Path) -> None:
+    """As a scheduler leaves it: two dataset sizes, in the integers of pandas that know missing values."""
+    stopped = quickstart.results["curve"].unique()[-1]
+    sizes = quickstart.results["dataset_size"].astype("Int64")
+    keep = (quickstart.results["curve"] != stopped) | sizes.isna() | (sizes <= sorted(sizes.dropna().unique())[1])
+    results = quickstart.results.assign(dataset_size=sizes)[keep].reset_index(drop=True)
+    fits = quickstart.fits[quickstart.fits["curve"] != stopped].reset_index(drop=True)
+    page = build_report(replace(quickstart, results=results, fits=fits), tmp_path)
+    assert stopped in page.read_text(encoding="utf-8")
+
+
 def test_what_a_user_writes_is_escaped(quickstart: ReportInput) -> None:
     styles = assign_styles(quickstart.results)
     html = words_to_html("<b> of `real` and `<i>`", styles)
