@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import timm
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from syn_ray.core.storage import Storage
 from syn_ray.report.inputs import FIT_COLUMNS, RESULT_COLUMNS
 from syn_ray.shards.verify import verify
-from syn_ray.study import load_results, run_study
+from syn_ray.study import load_results
 from syn_ray.study.runner import StudyResult, open_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -175,23 +174,3 @@ def test_a_study_killed_while_it_generates_and_while_it_trains_ends_the_same(sto
     ours, undisturbed = (load_results(folder / "studies/quickstart")[columns] for folder in (tmp_path, storage))
     pd.testing.assert_frame_equal(ours, undisturbed)
     assert verify(Storage(tmp_path)).problems == []
-
-
-class _StopSynthetic(FIFOScheduler):  # type: ignore[misc]  # Ray is read as Any
-    """Ends the curves of generated images after their second size."""
-
-    def on_trial_result(self, tune_controller, trial, result):  # noqa: ARG002
-        stops = trial.config["curve"] != "real" and result["dataset_size"] >= 32
-        return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
-
-
-def test_a_scheduler_stops_a_curve_before_its_next_size_is_paid_for(ray_cluster, tmp_path):
-    study = run_study("quickstart", tmp_path, overrides=TINY, scheduler=_StopSynthetic())
-    sizes = {trial.config["curve"]: trial.metrics_dataframe["dataset_size"].tolist() for trial in study.result_grid}
-    assert sizes == {"real": [16, 32, 64], "sd-captions-g4": [16, 32]}
-    (manifest,) = tmp_path.glob("images/stable-diffusion-*/manifest.json")
-    assert (
-        sum(shard["rows"] for shard in json.loads(manifest.read_text())["shards"]) == 48
-    )  # 40 are scored, in shards of 16
-    trained = study.results.dropna(subset=["run"])
-    assert trained.groupby("curve")["dataset_size"].max().to_dict() == {"real": 64, "sd-captions-g4": 32}
