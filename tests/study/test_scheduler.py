@@ -1,0 +1,47 @@
+"""A Tune scheduler decides which curves are worth their next dataset size."""
+
+import json
+
+import pytest
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from syn_ray.study import run_study
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    # Tune's logger leaves a trial's result.json open when the trial is stopped.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+TINY = (
+    "dataset_sizes=[16,32,64]",
+    "fit_window=[16,64]",
+    "reference_size=64",
+    "score.images_per_class=4",
+    "generators.sd.num_inference_steps=2",
+    "curves.1.guidance_scale=1",
+    "train.steps={base_steps: 10, reference_size: 16, steps_per_doubling: 0}",
+    "evaluation_sets={adversarial: {kind: embedded, name: adversarial}}",
+)
+
+
+class _StopSynthetic(FIFOScheduler):  # type: ignore[misc]  # Ray is read as Any
+    """Ends the curves of generated images after their second size."""
+
+    def on_trial_result(self, tune_controller, trial, result):
+        stops = trial.config["curve"] != "real" and result["dataset_size"] >= 32
+        return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
+
+
+def test_a_stopped_curve_pays_for_no_further_size(ray_cluster, tmp_path):
+    study = run_study("quickstart", tmp_path, overrides=TINY, scheduler=_StopSynthetic())
+    sizes = {trial.config["curve"]: trial.metrics_dataframe["dataset_size"].tolist() for trial in study.result_grid}
+    assert sizes == {"real": [16, 32, 64], "sd-captions-g1": [16, 32]}
+    (manifest,) = tmp_path.glob("images/stable-diffusion-*/manifest.json")
+    images = sum(shard["rows"] for shard in json.loads(manifest.read_text())["shards"])
+    assert images == 48  # 40 are scored, in shards of 16; the 64 of the last size were never drawn
+    trained = study.results.dropna(subset=["run"])
+    assert trained.groupby("curve")["dataset_size"].max().to_dict() == {"real": 64, "sd-captions-g1": 32}
+    assert "sd-captions-g1" in (tmp_path / "studies/quickstart/report/index.html").read_text()
