@@ -56,8 +56,7 @@ def make_images(
     """
     started = time.monotonic()
     generator = next((r.source.generator for r in requests if isinstance(r.source, SyntheticSource)), None)
-    batch_size = 1 if generator is None else _batch_size(generator, resources)
-    jobs = [open_job(request, images, resources, batch_size) for request in requests]
+    jobs = [open_job(request, images, resources, lambda: _batch_size(generator, resources)) for request in requests]
     rows = [{"job": n, "first_index": index} for n, job in enumerate(jobs) for index in job.missing()]
     if rows:
         gpus = 0.0 if generator is None else resources.gpus(ray.cluster_resources())
@@ -152,13 +151,21 @@ def check_generator(config: GeneratorConfig, resources: GenerateResources) -> No
     _once(_check, config, resources)
 
 
-def _batch_size(config: GeneratorConfig, resources: GenerateResources) -> int:
+def _batch_size(config: GeneratorConfig | None, resources: GenerateResources) -> int:
     """As said; or fixed on a CPU; or the largest power of two that the GPU at hand takes."""
+    if config is None:
+        return 1  # real images are copied one by one
     if resources.batch_size != "auto":
         return resources.batch_size
     if resources.gpus(ray.cluster_resources()) == 0:
         return CPU_BATCH_SIZE
-    return int(_once(_largest_batch, config, resources))
+    return _largest_gpu_batch(config.model_dump_json(), resources.model_dump_json())
+
+
+@functools.cache
+def _largest_gpu_batch(config: str, resources: str) -> int:
+    """Tried out once for each generator, though many sources are drawn by it."""
+    return int(_once(_largest_batch, read_generator(config), GenerateResources.model_validate_json(resources)))
 
 
 def _once(function: Callable[[str, str], Any], config: GeneratorConfig, resources: GenerateResources) -> Any:

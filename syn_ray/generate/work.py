@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
@@ -68,8 +69,16 @@ class Job:
             self.saved = time.monotonic()
 
 
-def open_job(request: Request, images: Storage, resources: GenerateResources, batch_size: int) -> Job:
+def open_job(
+    request: Request, images: Storage, resources: GenerateResources, choose_batch_size: Callable[[], int]
+) -> Job:
     """Opens or starts a source's directory.
+
+    Args:
+        request: the source.
+        images: the `images/` directory of the storage.
+        resources: fix the shard size of a source that is started.
+        choose_batch_size: asked for a source that is started; one that is there keeps its own.
 
     Raises:
         UserError: a directory that belongs to another source, an edited artifact, a real source that is too small.
@@ -86,7 +95,7 @@ def open_job(request: Request, images: Storage, resources: GenerateResources, ba
     assert dataset_size is not None
     artifact = read_artifact(directory, source.fingerprint)
     manifest = read_manifest(directory, source.fingerprint)
-    found = manifest or _start(source, dataset_size, resources, batch_size)
+    found = manifest or _start(source, dataset_size, resources, choose_batch_size())
     intact = drop_damaged(directory, found, resources.check_bytes)
     adopted = adopt_unlisted(directory, intact, damaged={shard.name for shard in found.shards})
     if adopted != manifest:

@@ -6,16 +6,21 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from syn_ray.core.resources import Resources
+from syn_ray.core.errors import UserError
+from syn_ray.core.resources import PoolResources, Resources
+from syn_ray.core.storage import Storage
 from syn_ray.study.environment import ENVIRONMENT
 
 QUIET = ("ray.data", "ray.train", "ray.tune")
 OBJECT_STORE_BYTES = 512 * 2**20
-"""Of a Ray started here: the largest built-in study holds 20 MB of encoded images at a time."""
+"""Of a Ray started here that is told nothing else: the largest built-in study holds 20 MB of images at a time."""
 
 
 @contextlib.contextmanager
@@ -50,5 +55,80 @@ def _start_locally(resources: Resources) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        object_store_memory=OBJECT_STORE_BYTES,
+        object_store_memory=resources.object_store_bytes or OBJECT_STORE_BYTES,
     )
+
+
+def check_resources(resources: Resources) -> None:
+    """Compares what the work asks for with the nodes there are, because Ray waits for what never comes.
+
+    Nothing is compared where `cluster` says what the cluster can grow to, beyond the sums.
+
+    Raises:
+        UserError: no node has what an actor or a worker asks for, or the cluster is too small for a group of workers.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    total = ray.cluster_resources()
+    if not resources.cluster and total.get("CPU", 0) < 1:
+        raise UserError(
+            "this cluster has no worker node yet, so nobody knows how large it can grow; say it in the resources file "
+            "(--resources), for example cluster: {CPU: 128, GPU: 16}"
+        )
+    train = resources.train
+    asked = {f"{name}.": (pool.cpus_per_actor, pool.gpus(total), 1, pool) for name, pool in _pools(resources).items()}
+    asked["train."] = (train.cpus_per_worker, float(train.on_gpu(total)), train.num_workers, train)
+    for name, (cpus, gpus, count, stage) in asked.items():
+        for kind, one in {"CPU": cpus, "GPU": gpus}.items():
+            most = stage.grown(total).get(kind, 0)
+            if one * count > most:
+                raise UserError(
+                    f"resources, {name.rstrip('.')}: {count} x {one:g} {kind} are asked for and the cluster has {most:g}; "
+                    f"ask for less, or say in `cluster` what it can grow to"
+                )
+        if not resources.cluster and not any(_fits(node, cpus, gpus, stage.label_selector) for node in nodes):
+            labels = f" and the labels {stage.label_selector}" if stage.label_selector else ""
+            raise UserError(
+                f"resources, {name.rstrip('.')}: no node has {cpus:g} CPU, {gpus:g} GPU{labels}; ask for less, or say in "
+                "`cluster` what the cluster can grow to"
+            )
+
+
+def check_shared(storage: Storage) -> None:
+    """Has every node look for a file that is written here, where the storage is a directory and not an object store.
+
+    Raises:
+        UserError: a node does not see it; shards written there would be lost to the rest.
+    """
+    nodes = {n["NodeID"]: n["NodeName"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= 1}
+    folder = storage.local_path
+    if folder is None or len(nodes) < 2:
+        return
+    probe = f".probe-{secrets.token_hex(4)}"
+    storage.write_bytes(probe, b"syn_ray")
+    try:
+        looks = {
+            name: ray.remote(Path.exists)
+            .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+            .remote(folder / probe)
+            for node, name in nodes.items()
+        }
+        blind = [name for name, seen in zip(looks, ray.get(list(looks.values())), strict=True) if not seen]
+    finally:
+        storage.delete_file(probe)
+    if blind:
+        raise UserError(
+            f"storage '{storage.display}' is a directory that node {blind[0]} does not see; give one that all nodes "
+            "share, for example --storage s3://bucket/folder"
+        )
+
+
+def _pools(resources: Resources) -> dict[str, PoolResources]:
+    return {name: getattr(resources, name) for name in ("prompts", "generate", "score", "evaluate")}
+
+
+def _fits(node: dict[str, Any], cpus: float, gpus: float, labels: Mapping[str, str] | None) -> bool:
+    """Whether a node has so much in all; labels that are expressions (`in(a, b)`, `!a`) are left to Ray."""
+    has = node["Resources"]
+    plain = {key: value for key, value in (labels or {}).items() if not set(value) & set("!(")}
+    alike = all(node["Labels"].get(key) == value for key, value in plain.items())
+    return alike and has.get("CPU", 0) >= cpus and has.get("GPU", 0) >= gpus

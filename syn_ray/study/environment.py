@@ -10,7 +10,8 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Training waits while images are made on the same CPUs; that is order, not failure.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "86400",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # An actor that was given no GPU sees none.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # Memory that a step frees is kept for the next one: small models on a CPU train 15% and evaluate 45% faster without
     # the page faults. Read by glibc when a worker process starts.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),

@@ -20,6 +20,7 @@ from syn_ray.core.resources import Resources
 from syn_ray.evaluate.stage import evaluate_runs
 from syn_ray.study.config import Curve
 from syn_ray.study.coordinator import training_reporter
+from syn_ray.study.environment import set_environment
 from syn_ray.study.plan import StudyPlan
 
 TRIAL_RESOURCES = {"node:__internal_head__": 0.001}
@@ -63,16 +64,12 @@ def most_trials(resources: Resources, curves: int) -> int:
     """Curves worked on at a time: as said, or as many as have room to train."""
     if resources.max_concurrent_trials != "auto":
         return resources.max_concurrent_trials
-    cluster = ray.cluster_resources()
-    train = resources.train
-    room = cluster.get("CPU", 1) / (train.cpus_per_worker * train.num_workers)
-    if train.on_gpu(cluster):
-        room = min(room, cluster["GPU"] / train.num_workers)
-    return max(1, min(int(room), curves, MOST_TRIALS))
+    return min(resources.train.groups(ray.cluster_resources()), curves, MOST_TRIALS)
 
 
 def _run_curve(config: dict[str, Any], plan: StudyPlan, resources: Resources, coordinator: Any, by_size: bool) -> None:
     """A trial: images, scores, training, evaluation; one report for each dataset size."""
+    set_environment()  # Ray Train hands the trial's own on to its workers, also on a Ray that the user has started
     curve = next(curve for curve in plan.curves if curve.name == config["curve"])
     sizes = curve.dataset_sizes
     for rung in [(size,) for size in sizes] if by_size else [sizes]:

@@ -16,7 +16,7 @@ from syn_ray.generate.stage import check_generator, make_images
 from syn_ray.generate.work import Request
 from syn_ray.prompts.stage import write_prompts
 from syn_ray.score.stage import score_images
-from syn_ray.study.cluster import connected
+from syn_ray.study.cluster import check_resources, check_shared, connected
 from syn_ray.study.coordinator import start_coordinator
 from syn_ray.study.grid import run_grid
 from syn_ray.study.plan import StudyPlan
@@ -32,6 +32,8 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
         SynRayError: a curve failed; the others have run as far as they could.
     """
     with connected(resources):
+        check_resources(resources)
+        check_shared(plan.storage)
         prepare_prompts(plan, resources, console)
         coordinator = start_coordinator(plan, resources)
         with shown(plan, coordinator, console):
@@ -125,4 +127,6 @@ def run_stage(name: str, plan: StudyPlan, resources: Resources, console: Console
         UserError: an earlier stage has not run.
     """
     with connected(resources):
+        check_resources(resources)
+        check_shared(plan.storage)
         STAGES[name](plan, resources, console)

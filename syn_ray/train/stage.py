@@ -51,7 +51,7 @@ def train_runs(
     """
     missing = [run for run in runs if read_artifact(run.directory, run.fingerprint) is None]
     if missing:
-        samples = _load(missing[0].images, max(run.dataset_size for run in missing))
+        samples = _load(missing[0].images, max(run.dataset_size for run in missing), resources)
         on_gpu = resources.on_gpu(ray.cluster_resources())
         trainer = ray.train.torch.TorchTrainer(
             _train_all,
@@ -85,15 +85,16 @@ def train_runs(
     return [_finished(run) for run in runs]
 
 
-def _load(images: Storage, dataset_size: int) -> ray.data.Dataset:
+def _load(images: Storage, dataset_size: int, resources: TrainResources) -> ray.data.Dataset:
     """The encoded images of the first samples, read by Ray Data and held in the object store."""
     shards = open_source(images).prefix(dataset_size)
     size_bytes = sum(shard.size_bytes for shard in shards)
-    room = ray.cluster_resources().get("object_store_memory", 0)
-    if size_bytes > room:
+    room = _object_store_bytes(resources)
+    if room is not None and size_bytes > room:
         raise UserError(
-            f"{dataset_size} images of '{images.display}' take {size_bytes / 1e9:.1f} GB and the object store holds "
-            f"{room / 1e9:.1f} GB; give Ray more object_store_memory or save smaller images"
+            f"{dataset_size} images of '{images.display}' take {size_bytes / 1e9:.1f} GB and the object store of a node "
+            f"that trains holds {room / 1e9:.1f} GB; give Ray more (object_store_bytes in the resources file for a Ray "
+            "started here, --object-store-memory in `ray start` on a cluster) or save smaller images"
         )
     rows = [{"shard": shard.model_dump_json()} for shard in shards]
 
@@ -105,14 +106,28 @@ def _load(images: Storage, dataset_size: int) -> ray.data.Dataset:
     return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(read, batch_size=1).materialize()
 
 
+def _object_store_bytes(resources: TrainResources) -> float | None:
+    """The smallest object store among the nodes that a worker fits on: each holds the whole set. None: none is up yet."""
+    needed = {"CPU": resources.cpus_per_worker, "GPU": float(resources.on_gpu(ray.cluster_resources()))}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = [node for node in nodes if all(node.get(name, 0) >= least for name, least in needed.items())]
+    return min((float(node["object_store_memory"]) for node in fitting), default=None)
+
+
 def _train_all(config: dict[str, Any]) -> SynRayError | None:
-    """Runs in every worker. A mistake that a retry would repeat is handed back instead of raised."""
+    """Runs in every worker. A mistake that a retry would repeat is handed back instead of raised.
+
+    Of several workers one may make it alone (a broken image in its share); then the others wait for it in a collective
+    operation, and only an exception ends the group.
+    """
     blocks: list[pa.Table] = [block for block in ray.get(config["samples"]) if block.num_rows]
     samples = pa.concat_tables(sorted(blocks, key=lambda block: block["sample_index"][0].as_py()))
     for run in config["runs"]:
         try:
             _train_one(run, samples, config["resources"], config["on_progress"])
         except SynRayError as mistake:
+            if ray.train.get_context().get_world_size() > 1:
+                raise
             return mistake
     return None
 
@@ -143,7 +158,7 @@ def _train_one(run: Run, samples: pa.Table, resources: TrainResources, on_progre
         device=ray.train.torch.get_device(),
         on_progress=report,
         checkpoint_seconds=resources.checkpoint_seconds,
-        loader_workers=resources.loader_workers,
+        loader_workers=resources.loaders,
         cache_bytes=resources.decoded_cache_bytes,
     )
     if first:

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from syn_ray.core.resources import load_resources
+
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 LAUNCHER = ("local", "aws", "gcp")
 CLOUDS = ("aws", "gcp")
@@ -177,3 +179,12 @@ def test_the_schema_reader_refuses_what_the_operator_would() -> None:
     jsonschema.validate({"spec": {"cpu": "500m"}, "metadata": {"name": "x"}}, schema)
     with pytest.raises(jsonschema.ValidationError, match="cpus"):
         jsonschema.validate({"spec": {"cpus": 1}}, schema)
+
+
+def test_the_example_of_resources_is_one_and_fits_the_cloud_clusters() -> None:
+    resources = load_resources(CLUSTERS / "resources.yaml")
+    for name in CLOUDS:
+        nodes = load(name)["available_node_types"].values()
+        for kind, most in resources.cluster.items():
+            assert sum(node["resources"].get(kind, 0) * node["max_workers"] for node in nodes) >= most
+        assert max(node["resources"]["CPU"] for node in nodes) >= resources.train.cpus_per_worker

@@ -10,7 +10,7 @@ import pytest
 from syn_ray.core.artifact import read_artifact, write_artifact
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config, defaults_not_from_paper, validate
 from syn_ray.core.errors import GenerationError, SynRayError, UserError, nearest, root_cause
-from syn_ray.core.resources import PoolResources, Resources, load_resources
+from syn_ray.core.resources import PoolResources, Resources, TrainResources, load_resources
 from syn_ray.core.seeds import derive_seed, sample_seed
 from syn_ray.core.storage import Storage
 
@@ -94,8 +94,25 @@ def test_a_pool_is_as_large_as_the_cluster_and_the_work():
     assert pool.gpus({"CPU": 8, "GPU": 4}) == 1
     assert pool.actors({"CPU": 8, "GPU": 4}, gpus=1, rows=100) == 4
     assert pool.actors({"CPU": 8}, gpus=0, rows=3) == 3
-    assert pool.actors({}, gpus=0, rows=3) == 1  # an autoscaling cluster that has no worker yet
     assert PoolResources(max_actors=7).actors({"CPU": 2}, gpus=0, rows=100) == 7
+
+
+def test_auto_counts_on_what_an_autoscaling_cluster_can_grow_to(tmp_path):
+    file = tmp_path / "resources.yaml"
+    file.write_text("cluster: {CPU: 64, GPU: 8}\ntrain: {num_workers: 2, cpus_per_worker: 4}\n")
+    resources = load_resources(file)
+    nothing_yet = {"CPU": 0.0}
+    assert resources.generate.gpus(nothing_yet) == 1
+    assert resources.generate.actors(nothing_yet, gpus=1, rows=100) == 8
+    assert resources.evaluate.actors({"CPU": 96.0, "GPU": 8.0}, gpus=0, rows=500) == 96  # grown beyond what was said
+    assert resources.train.on_gpu(nothing_yet)
+    assert resources.train.groups(nothing_yet) == 4  # groups of two GPUs
+    assert resources.train.loaders == 3
+    assert TrainResources().loaders == 0
+
+
+def test_training_that_is_told_to_use_a_gpu_waits_for_one():
+    assert TrainResources(use_gpu=True).groups({"CPU": 8.0}) == 1
 
 
 def test_storage_shows_whole_files_only(tmp_path):
