@@ -14,13 +14,15 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from syn_ray.core.errors import UserError
-from syn_ray.core.resources import PoolResources, Resources
+from syn_ray.core.resources import PoolResources, Resources, TrainResources
 from syn_ray.core.storage import Storage
 from syn_ray.study.environment import ENVIRONMENT
 
 QUIET = ("ray.data", "ray.train", "ray.tune")
 OBJECT_STORE_BYTES = 512 * 2**20
 """Of a Ray started here that is told nothing else: the largest built-in study holds 20 MB of images at a time."""
+
+REMEDY = "ask for less, or say in `cluster` what it can grow to"
 
 
 @contextlib.contextmanager
@@ -74,23 +76,23 @@ def check_resources(resources: Resources) -> None:
             "this cluster has no worker node yet, so nobody knows how large it can grow; say it in the resources file "
             "(--resources), for example cluster: {CPU: 128, GPU: 16}"
         )
-    train = resources.train
-    asked = {f"{name}.": (pool.cpus_per_actor, pool.gpus(total), 1, pool) for name, pool in _pools(resources).items()}
-    asked["train."] = (train.cpus_per_worker, float(train.on_gpu(total)), train.num_workers, train)
-    for name, (cpus, gpus, count, stage) in asked.items():
+    stages: dict[str, PoolResources | TrainResources] = {
+        name: getattr(resources, name) for name in ("prompts", "generate", "score", "train", "evaluate")
+    }
+    for name, stage in stages.items():
+        if isinstance(stage, TrainResources):
+            cpus, gpus, together = stage.cpus_per_worker, float(stage.on_gpu(total)), stage.num_workers
+        else:
+            cpus, gpus, together = stage.cpus_per_actor, stage.gpus(total), 1
         for kind, one in {"CPU": cpus, "GPU": gpus}.items():
             most = stage.grown(total).get(kind, 0)
-            if one * count > most:
+            if one * together > most:
                 raise UserError(
-                    f"resources, {name.rstrip('.')}: {count} x {one:g} {kind} are asked for and the cluster has {most:g}; "
-                    f"ask for less, or say in `cluster` what it can grow to"
+                    f"resources, {name}: it asks for {together} x {one:g} {kind} and the cluster has {most:g}; {REMEDY}"
                 )
         if not resources.cluster and not any(_fits(node, cpus, gpus, stage.label_selector) for node in nodes):
             labels = f" and the labels {stage.label_selector}" if stage.label_selector else ""
-            raise UserError(
-                f"resources, {name.rstrip('.')}: no node has {cpus:g} CPU, {gpus:g} GPU{labels}; ask for less, or say in "
-                "`cluster` what the cluster can grow to"
-            )
+            raise UserError(f"resources, {name}: no node has {cpus:g} CPU, {gpus:g} GPU{labels}; {REMEDY}")
 
 
 def check_shared(storage: Storage) -> None:
@@ -120,10 +122,6 @@ def check_shared(storage: Storage) -> None:
             f"storage '{storage.display}' is a directory that node {blind[0]} does not see; give one that all nodes "
             "share, for example --storage s3://bucket/folder"
         )
-
-
-def _pools(resources: Resources) -> dict[str, PoolResources]:
-    return {name: getattr(resources, name) for name in ("prompts", "generate", "score", "evaluate")}
 
 
 def _fits(node: dict[str, Any], cpus: float, gpus: float, labels: Mapping[str, str] | None) -> bool:

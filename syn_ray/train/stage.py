@@ -92,8 +92,8 @@ def _load(images: Storage, dataset_size: int, resources: TrainResources) -> ray.
     room = _object_store_bytes(resources)
     if room is not None and size_bytes > room:
         raise UserError(
-            f"{dataset_size} images of '{images.display}' take {size_bytes / 1e9:.1f} GB and the object store of a node "
-            f"that trains holds {room / 1e9:.1f} GB; give Ray more (object_store_bytes in the resources file for a Ray "
+            f"{dataset_size} images of '{images.display}' take {size_bytes / 1e9:.1f} GB and the object store of a "
+            f"node that trains holds {room / 1e9:.1f} GB; give Ray more (object_store_bytes in the resources file for a Ray "
             "started here, --object-store-memory in `ray start` on a cluster) or save smaller images"
         )
     rows = [{"shard": shard.model_dump_json()} for shard in shards]
@@ -107,7 +107,7 @@ def _load(images: Storage, dataset_size: int, resources: TrainResources) -> ray.
 
 
 def _object_store_bytes(resources: TrainResources) -> float | None:
-    """The smallest object store among the nodes that a worker fits on: each holds the whole set. None: none is up yet."""
+    """The smallest object store among the nodes that a worker fits on: each holds the whole set. None: none is up."""
     needed = {"CPU": resources.cpus_per_worker, "GPU": float(resources.on_gpu(ray.cluster_resources()))}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     fitting = [node for node in nodes if all(node.get(name, 0) >= least for name, least in needed.items())]

@@ -30,7 +30,7 @@ TINY = (
 class _StopSynthetic(FIFOScheduler):  # type: ignore[misc]  # Ray is read as Any
     """Ends the curves of generated images after their second size."""
 
-    def on_trial_result(self, tune_controller, trial, result):
+    def on_trial_result(self, tune_controller, trial, result):  # noqa: ARG002
         stops = trial.config["curve"] != "real" and result["dataset_size"] >= 32
         return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
 
