@@ -93,8 +93,8 @@ def _load(images: Storage, dataset_size: int, resources: TrainResources) -> ray.
     if room is not None and size_bytes > room:
         raise UserError(
             f"{dataset_size} images of '{images.display}' take {size_bytes / 1e9:.1f} GB and the object store of a "
-            f"node that trains holds {room / 1e9:.1f} GB; give Ray more (object_store_bytes in the resources file for a Ray "
-            "started here, --object-store-memory in `ray start` on a cluster) or save smaller images"
+            f"node that trains holds {room / 1e9:.1f} GB; give Ray more (object_store_bytes in the resources file for "
+            "a Ray started here, --object-store-memory in `ray start` on a cluster) or save smaller images"
         )
     rows = [{"shard": shard.model_dump_json()} for shard in shards]
 
