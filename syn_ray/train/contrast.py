@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import open_clip
@@ -20,6 +21,9 @@ from syn_ray.train.loop import Objective, in_parallel, rank_and_workers
 
 if TYPE_CHECKING:
     from syn_ray.train.clip_config import ClipConfig
+
+# open_clip 3.3 gathers with a function that torch 2.15 deprecates; nobody but open_clip can mend it.
+warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning, "open_clip")
 
 LARGEST_LOGIT_SCALE = 100.0
 """Source: Radford et al. 2021, section 2.5; the authors' released models end there."""
@@ -62,7 +66,7 @@ class Contrast(Objective[PairBatch]):
     @property
     def logit_scale(self) -> float:
         """What cosines are multiplied with."""
-        return math.exp(float(self.model.get_parameter("logit_scale")))
+        return math.exp(self.model.get_parameter("logit_scale").item())
 
     def backward(self, batch: PairBatch, seed: int) -> torch.Tensor:
         images = batch.images.to(self._device, non_blocking=True)

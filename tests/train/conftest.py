@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -117,18 +118,19 @@ def make_clip_config() -> Callable[..., ClipConfig]:
 @pytest.fixture
 def make_pairs() -> Callable[..., pa.Table]:
     """Captions, each of its own, and images that say which sample they belong to (red: 3 x row) and which table."""
+    return _pairs
 
-    def make(size: int = 40, px: int = 16, tone: int = 100) -> pa.Table:
-        rows = []
-        for index in range(size):
-            pixels = np.full((px, px, 3), (3 * index, tone, 0), dtype=np.uint8)
-            pixels[..., 2] = np.random.default_rng([2, index]).integers(0, 255, (px, px))
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "png")
-            image = {"bytes": buffer.getvalue(), "path": f"{index}.png"}
-            text = f"a {COLOURS[index % 8]} {COLOURS[index // 8 % 8]} thing"
-            rows.append({"sample_index": index, "image": image, "text": text})
-        schema = pa.schema({"sample_index": pa.int64(), "image": IMAGE, "text": pa.string()})
-        return pa.concat_tables([pa.Table.from_pylist(rows[start : start + 7], schema) for start in range(0, size, 7)])
 
-    return make
+@functools.cache
+def _pairs(size: int = 40, px: int = 16, tone: int = 100) -> pa.Table:
+    rows = []
+    for index in range(size):
+        pixels = np.full((px, px, 3), (3 * index, tone, 0), dtype=np.uint8)
+        pixels[..., 2] = np.random.default_rng([2, index]).integers(0, 255, (px, px))
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "png")
+        image = {"bytes": buffer.getvalue(), "path": f"{index}.png"}
+        text = f"a {COLOURS[index % 8]} {COLOURS[index // 8 % 8]} thing"
+        rows.append({"sample_index": index, "image": image, "text": text})
+    schema = pa.schema({"sample_index": pa.int64(), "image": IMAGE, "text": pa.string()})
+    return pa.concat_tables([pa.Table.from_pylist(rows[start : start + 7], schema) for start in range(0, size, 7)])
