@@ -112,8 +112,8 @@ def _keys_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -
 
 
 def _tag(model: type[pydantic.BaseModel]) -> object:
-    """The discriminator value of a member of a union (`kind` or `family`), if it has one."""
-    for name in ("kind", "family", "source"):
+    """The discriminator value of a member of a union (`kind`, `family`, ...), if it has one."""
+    for name in ("kind", "family", "source", "objective"):
         if name in model.model_fields:
             return model.model_fields[name].default
     return None

@@ -1,4 +1,6 @@
-"""What a supervised training run is. How it runs (workers, GPUs, caches) stands in `core.resources.TrainResources`.
+"""What a supervised training run is, and the choice between it and CLIP's (`clip_config`).
+
+How a run is made (workers, GPUs, caches) stands in `core.resources.TrainResources`.
 
 The paper gives the backbone, the image size and the number of steps (section 5a of the notes); every other default here
 stands in for a value that could not be found, is marked so, and is listed in the report.
@@ -8,13 +10,14 @@ Source of the stand-ins: big_vision's ViT-B/16 ImageNet recipe ("medium2"), whos
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config
 from syn_ray.core.errors import UserError, nearest
+from syn_ray.train.clip_config import ClipConfig
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
@@ -82,6 +85,8 @@ class OptimizerConfig(Config):
 class ClassifyConfig(Config):
     """A ViT trained from scratch on labelled images."""
 
+    objective: Literal["classify"] = Field("classify", exclude=True)
+    """Not written, and so no part of the fingerprint: it came after the first results."""
     model: str = "vit_base_patch16_224"
     """A timm model's name."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -120,6 +125,21 @@ class ClassifyConfig(Config):
     def mixes(self) -> bool:
         """Whether images are mixed in pairs."""
         return self.augment.mixup_alpha > 0 or self.augment.cutmix_alpha > 0
+
+
+def _objective(value: Any) -> Any:
+    return value.get("objective", "classify") if isinstance(value, dict) else getattr(value, "objective", None)
+
+
+TrainConfig = Annotated[
+    Annotated[ClassifyConfig, pydantic.Tag("classify")] | Annotated[ClipConfig, pydantic.Tag("clip")],
+    pydantic.Discriminator(
+        _objective,
+        custom_error_type="objective",
+        custom_error_message="there is no such objective; choose from classify, clip",
+    ),
+]
+"""What a study trains; `classify` where it does not say."""
 
 
 def check_model(config: ClassifyConfig) -> None:

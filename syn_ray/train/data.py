@@ -6,10 +6,10 @@ starts at its step with nothing to catch up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -30,7 +30,11 @@ from syn_ray.train.augment import (
 from syn_ray.train.order import VisitOrder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from syn_ray.train.config import ClassifyConfig
+
+B = TypeVar("B")
 
 
 class Batch(NamedTuple):
@@ -44,7 +48,52 @@ class Batch(NamedTuple):
     mix: PairMix
 
 
-class StepBatches(Dataset[Batch]):
+class BatchesByStep(Dataset[B], Generic[B]):
+    """Batches of one worker, indexed by step."""
+
+    def loader(self, first_step: int, total_steps: int, loader_workers: int, *, pin_memory: bool) -> DataLoader[B]:
+        """The batches from `first_step` on, in order, prepared by `loader_workers` processes (0: in this one)."""
+        return DataLoader(
+            self,
+            batch_size=None,  # an item is a whole batch already
+            sampler=range(first_step, total_steps),
+            num_workers=loader_workers,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # it draws a base seed that nobody uses; not from the run's rng
+        )
+
+
+class DecodedImages:
+    """The images of a table, decoded; kept in memory when all of them fit.
+
+    Args:
+        samples: has a column `image`.
+        decode: encoded bytes to uint8 [3, height, width]. Must pickle.
+        cache_bytes: room for decoded images.
+    """
+
+    def __init__(self, samples: pa.Table, decode: Callable[[bytes], torch.Tensor], cache_bytes: int) -> None:
+        self._encoded = image_bytes(samples)
+        self._decode = decode
+        self._decoded = self._decode_all(cache_bytes)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return self._decode(self._encoded[row]) if self._decoded is None else self._decoded[row]
+
+    def _decode_all(self, cache_bytes: int) -> list[torch.Tensor] | None:
+        """Every image, or None where they do not all fit."""
+        if self._decode(self._encoded[0]).numel() * len(self._encoded) > 2 * cache_bytes:
+            return None  # seen from the first already, whatever the others' sizes
+        images: list[torch.Tensor] = []
+        for row in range(len(self._encoded)):
+            images.append(self._decode(self._encoded[row]))
+            cache_bytes -= images[-1].numel()
+            if cache_bytes < 0:
+                return None
+        return images
+
+
+class StepBatches(BatchesByStep[Batch]):
     """The batches of one worker, indexed by step.
 
     Args:
@@ -71,18 +120,19 @@ class StepBatches(Dataset[Batch]):
                 "and cutmix take pairs; change train.num_workers in the resources or batch_size"
             )
         self._pairs = slice(rank * share // 2, (rank + 1) * share // 2)
-        self._encoded = image_bytes(samples)
         self._labels = torch.from_numpy(samples.column("label").to_numpy().astype(np.int64))
         self._sample_index = samples.column("sample_index").to_numpy()
         self._transform = image_transform(config.augment, config.image_px)
-        self._decoded = self._decode_all(cache_bytes)
+        shift = config.augment.crop == "shift"
+        decode = partial(decode_image, resize_px=config.resize_px, crop_px=config.image_px) if shift else decode_image
+        self._images = DecodedImages(samples, decode, cache_bytes)
 
     def __getitem__(self, step: int) -> Batch:
         config = self._config
         rows, visits = self._order.at(step)
         bits = draw_bits(self._augment_seed, self._sample_index[rows], visits, 9)
         uniform = as_uniform(bits)
-        pictures = self._images(rows)
+        pictures = [self._images[int(row)] for row in rows]
         if config.augment.crop == "shift":
             moved = shift_and_flip(
                 torch.stack(pictures), uniform[:, :3], config.augment.shift_px, config.augment.flip_probability
@@ -97,43 +147,28 @@ class StepBatches(Dataset[Batch]):
             mix = PairMix(whole.weight[self._pairs], whole.box[self._pairs])
         return Batch(torch.stack(pictures), self._labels[torch.from_numpy(rows)], erasing, mix)
 
-    def loader(self, first_step: int, total_steps: int, loader_workers: int, *, pin_memory: bool) -> DataLoader[Batch]:
-        """The batches from `first_step` on, in order, prepared by `loader_workers` processes (0: in this one)."""
-        return DataLoader(
-            self,
-            batch_size=None,  # an item is a whole batch already
-            sampler=range(first_step, total_steps),
-            num_workers=loader_workers,
-            pin_memory=pin_memory,
-            generator=torch.Generator(),  # it draws a base seed that nobody uses; not from the run's rng
-        )
-
-    def _decode_all(self, cache_bytes: int) -> list[torch.Tensor] | None:
-        """Every image, or None where they do not all fit."""
-        if self._decode(0).numel() * len(self._encoded) > 2 * cache_bytes:
-            return None  # seen from the first already, whatever the others' sizes
-        images: list[torch.Tensor] = []
-        for row in range(len(self._encoded)):
-            images.append(self._decode(row))
-            cache_bytes -= images[-1].numel()
-            if cache_bytes < 0:
-                return None
-        return images
-
-    def _decode(self, row: int) -> torch.Tensor:
-        if self._config.augment.crop == "shift":
-            return decode_image(self._encoded[row], self._config.resize_px, self._config.image_px)
-        return decode_image(self._encoded[row])
-
-    def _images(self, rows: npt.NDArray[np.int64]) -> list[torch.Tensor]:
-        return [self._decode(int(row)) if self._decoded is None else self._decoded[row] for row in rows]
-
 
 def first_samples(source: pa.Table, dataset_size: int, num_classes: int) -> pa.Table:
-    """The dataset of a size: the first samples of a source, each there once, labelled within the classes.
+    """The labelled dataset of a size: `first_rows`, labelled within the classes.
 
     Raises:
         TrainingError: samples are missing or twice there, or a label is none of the classes.
+    """
+    samples = first_rows(source, dataset_size, ["sample_index", "image", "label"])
+    labels = samples.column("label")
+    low, high = (pc.min_max(labels)[end].as_py() for end in ("min", "max"))
+    if labels.null_count or low < 0 or high >= num_classes:
+        raise TrainingError(
+            f"labels lie between {low} and {high}, {labels.null_count} are null; they must be 0 to {num_classes - 1}"
+        )
+    return samples
+
+
+def first_rows(source: pa.Table, dataset_size: int, columns: Sequence[str]) -> pa.Table:
+    """The dataset of a size: the first samples of a source, each there once, in order.
+
+    Raises:
+        TrainingError: samples are missing or twice there.
     """
     if dataset_size < 1:
         raise TrainingError("a dataset without images cannot be trained on; run generate first")
@@ -149,11 +184,4 @@ def first_samples(source: pa.Table, dataset_size: int, num_classes: int) -> pa.T
             f"sample {wrong[0]} of {dataset_size} is missing or there twice among {source.num_rows} rows; "
             "run `syn-ray verify` on the source and generate again"
         )
-    samples = source.slice(0, dataset_size).select(["sample_index", "image", "label"])
-    labels = samples.column("label")
-    low, high = (pc.min_max(labels)[end].as_py() for end in ("min", "max"))
-    if labels.null_count or low < 0 or high >= num_classes:
-        raise TrainingError(
-            f"labels lie between {low} and {high}, {labels.null_count} are null; they must be 0 to {num_classes - 1}"
-        )
-    return samples
+    return source.slice(0, dataset_size).select(columns)

@@ -44,12 +44,17 @@ def create_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.o
     """AdamW with decay on matrices only."""
     named: Callable[[], set[str]] = getattr(model, "no_weight_decay", set)  # timm: position embeddings and tokens
     exempt = named()
+    groups = decay_groups(model, config.weight_decay, lambda name: name in exempt)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+def decay_groups(model: torch.nn.Module, weight_decay: float, is_spared: Callable[[str], bool]) -> list[dict[str, Any]]:
+    """The parameters in two groups, with weight decay and without: vectors, single numbers and those spared by name."""
     decayed: list[torch.nn.Parameter] = []
     plain: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (plain if parameter.ndim <= 1 or name in exempt else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        (plain if parameter.ndim <= 1 or is_spared(name) else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 def moving_average(model: torch.nn.Module, decay: float) -> AveragedModel:

@@ -2,6 +2,9 @@
 
 Each epoch visits every sample once in a seeded order. The epochs' orders, laid end to end, are cut into global batches,
 and worker r of W takes the r-th of W equal slices: any number of workers sees the same batches in the same order.
+
+Where batches have to be distinct, the batch that begins in one epoch and ends in the next takes from the next only what
+it does not hold yet: a contrastive loss would count a pair that is there twice as its own negative.
 """
 
 from __future__ import annotations
@@ -31,12 +34,23 @@ class VisitOrder:
         seed: of the training run.
         rank: this worker.
         world_size: number of workers.
+        distinct_batches: no batch holds a sample twice. The batch is then at most the dataset.
 
     Raises:
         UserError: the batch cannot be shared out evenly.
     """
 
-    def __init__(self, dataset_size: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        dataset_size: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        distinct_batches: bool = False,
+    ) -> None:
+        assert batch_size <= dataset_size or not distinct_batches
         if batch_size % world_size:
             raise UserError(
                 f"batch_size {batch_size} cannot be shared evenly by {world_size} training workers; "
@@ -47,6 +61,7 @@ class VisitOrder:
         self._seed = seed
         self._share = batch_size // world_size
         self._offset = rank * self._share
+        self._distinct_batches = distinct_batches
         self._epochs: dict[int, npt.NDArray[np.int64]] = {}
 
     def at(self, step: int) -> Visits:
@@ -57,13 +72,33 @@ class VisitOrder:
         rows = np.empty_like(positions)
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
             inside = epochs == epoch
-            rows[inside] = self._permutation(epoch)[places[inside]]
+            rows[inside] = self.epoch(epoch)[places[inside]]
         return Visits(rows, epochs)
 
-    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+    def epoch(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Every sample in the order in which an epoch visits them."""
         if epoch not in self._epochs:
-            # The previous epoch is still being finished when the next begins; older ones are never asked for again.
-            self._epochs = {e: order for e, order in self._epochs.items() if e == epoch - 1}
-            rng = np.random.Generator(np.random.Philox(derive_seed(self._seed, "order", epoch)))
-            self._epochs[epoch] = rng.permutation(self.dataset_size)
+            # What a distinct epoch starts with depends on how the one before ends, and that on the one before it.
+            first = 0 if self._distinct_batches and epoch - 1 not in self._epochs else epoch
+            for each in range(first, epoch + 1):
+                self._draw(each)
         return self._epochs[epoch]
+
+    def _draw(self, epoch: int) -> None:
+        # The previous epoch is still being finished when the next begins; older ones are never asked for again.
+        self._epochs = {e: order for e, order in self._epochs.items() if e == epoch - 1}
+        rng = np.random.Generator(np.random.Philox(derive_seed(self._seed, "order", epoch)))
+        order = rng.permutation(self.dataset_size)
+        begun = epoch * self.dataset_size % self.batch_size
+        if self._distinct_batches and begun:
+            _move_back(order, self._epochs[epoch - 1][-begun:], self.batch_size - begun)
+        self._epochs[epoch] = order
+
+
+def _move_back(order: npt.NDArray[np.int64], unwanted: npt.NDArray[np.int64], first: int) -> None:
+    """Swaps those of the `first` places that hold an unwanted sample with the next places that hold none."""
+    is_unwanted = np.zeros(len(order), dtype=bool)
+    is_unwanted[unwanted] = True
+    places = np.flatnonzero(is_unwanted[order[:first]])
+    others = first + np.flatnonzero(~is_unwanted[order[first:]])[: len(places)]
+    order[places], order[others] = order[others], order[places]

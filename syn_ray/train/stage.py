@@ -137,7 +137,7 @@ def _train_one(run: Run, samples: pa.Table, resources: TrainResources, on_progre
     import torch.distributed as dist
 
     from syn_ray.train.checkpoint import CheckpointFile, export_model
-    from syn_ray.train.loop import train_classifier
+    from syn_ray.train.classify import train_classifier
 
     if read_artifact(run.directory, run.fingerprint) is not None:
         return  # finished before the group was restarted

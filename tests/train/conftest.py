@@ -1,7 +1,8 @@
-"""A small labelled source, and the smallest ViT that learns it."""
+"""A small labelled source and a small captioned one, and the smallest ViT and CLIP that learn them."""
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ import torch
 from PIL import Image
 
 from syn_ray.core.storage import Storage
+from syn_ray.shards.schema import IMAGE
 from syn_ray.train.checkpoint import CheckpointFile
+from syn_ray.train.clip_config import ClipConfig
 from syn_ray.train.config import ClassifyConfig
 
 if TYPE_CHECKING:
@@ -28,6 +31,21 @@ SMALL: dict[str, Any] = {
     "optimizer": {"learning_rate": 3e-3, "weight_decay": 0.05},
     "steps": {"base_steps": 40, "reference_size": 40, "steps_per_doubling": 10},
 }
+
+SMALL_CLIP: dict[str, Any] = {
+    "model": "small",
+    "model_cfg": {
+        "embed_dim": 16,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16},
+        "text_cfg": {"context_length": 8, "width": 16, "heads": 2, "layers": 1},
+    },
+    "batch_size": 16,
+    "epochs": 8,
+    "augment": {"crop": "shift", "shift_px": 1},
+    "optimizer": {"learning_rate": 3e-3},
+}
+COLOURS = ("red", "green", "blue", "grey", "black", "white", "pink", "brown")
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +98,39 @@ def make_source() -> Callable[..., pa.Table]:
 @pytest.fixture
 def checkpoints(tmp_path) -> CheckpointFile:
     return CheckpointFile(Storage(tmp_path), "checkpoint.pt", run="source")
+
+
+@pytest.fixture
+def make_clip_config() -> Callable[..., ClipConfig]:
+    """A small configuration; nested settings are merged, others replaced."""
+
+    def make(**changes: Any) -> ClipConfig:
+        merged = SMALL_CLIP | changes
+        for key in ("model_cfg", "augment", "optimizer"):
+            merged[key] = SMALL_CLIP[key] | (changes.get(key) or {})
+        for key in ("vision_cfg", "text_cfg"):
+            merged["model_cfg"][key] = SMALL_CLIP["model_cfg"][key] | merged["model_cfg"][key]
+        return ClipConfig.model_validate(merged)
+
+    return make
+
+
+@pytest.fixture
+def make_pairs() -> Callable[..., pa.Table]:
+    """Captions, each of its own, and images that say which sample they belong to (red: 3 x row) and which table."""
+    return _pairs
+
+
+@functools.cache
+def _pairs(size: int = 40, px: int = 16, tone: int = 100) -> pa.Table:
+    rows = []
+    for index in range(size):
+        pixels = np.full((px, px, 3), (3 * index, tone, 0), dtype=np.uint8)
+        pixels[..., 2] = np.random.default_rng([2, index]).integers(0, 255, (px, px))
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "png")
+        image = {"bytes": buffer.getvalue(), "path": f"{index}.png"}
+        text = f"a {COLOURS[index % 8]} {COLOURS[index // 8 % 8]} thing"
+        rows.append({"sample_index": index, "image": image, "text": text})
+    schema = pa.schema({"sample_index": pa.int64(), "image": IMAGE, "text": pa.string()})
+    return pa.concat_tables([pa.Table.from_pylist(rows[start : start + 7], schema) for start in range(0, size, 7)])

@@ -11,8 +11,8 @@ import torch
 from syn_ray.core.errors import TrainingError, UserError
 from syn_ray.core.storage import Storage
 from syn_ray.train.checkpoint import CheckpointFile
+from syn_ray.train.classify import train_classifier
 from syn_ray.train.data import first_samples
-from syn_ray.train.loop import train_classifier
 from syn_ray.train.model import create_model, create_optimizer
 
 

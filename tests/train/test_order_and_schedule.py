@@ -53,6 +53,29 @@ def test_every_epoch_visits_every_sample_once_in_an_order_of_its_own():
     assert tuple(VisitOrder(30, 20, seed=4).at(0).rows) != tuple(steps[0].rows)
 
 
+@pytest.mark.parametrize("dataset_size", [20, 21, 25, 30, 39, 40, 41, 110])
+def test_distinct_batches_hold_no_sample_twice_and_epochs_stay_whole(dataset_size):
+    order = VisitOrder(dataset_size, 20, seed=3, distinct_batches=True)
+    steps = [order.at(step) for step in range(8 * dataset_size // 20)]
+    assert all(len(set(step.rows.tolist())) == 20 for step in steps)
+    rows, visits = np.concatenate([s.rows for s in steps]), np.concatenate([s.visits for s in steps])
+    epochs = [rows[visits == epoch] for epoch in range(8)]
+    assert all(sorted(epoch) == list(range(dataset_size)) for epoch in epochs[:7])
+    assert len({tuple(epoch) for epoch in epochs}) == 8
+    if dataset_size % 20 == 0:  # no batch lies in two epochs: nothing has to move
+        plain = VisitOrder(dataset_size, 20, seed=3)
+        np.testing.assert_array_equal(np.concatenate([plain.at(step).rows for step in range(len(steps))]), rows)
+
+
+def test_a_distinct_step_does_not_depend_on_the_steps_asked_before():
+    order = VisitOrder(30, 20, seed=3, distinct_batches=True)
+    steps = [order.at(step).rows for step in range(41)]
+    for step in (40, 2, 17, 18):
+        fresh = VisitOrder(30, 20, seed=3, distinct_batches=True)
+        np.testing.assert_array_equal(fresh.at(step).rows, steps[step])
+        np.testing.assert_array_equal(order.at(step).rows, steps[step])
+
+
 def test_a_step_does_not_depend_on_the_steps_asked_before():
     order = VisitOrder(30, 20, seed=3)
     jumped = order.at(40)

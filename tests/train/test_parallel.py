@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from syn_ray.train.loop import train_classifier
+from syn_ray.train.classify import train_classifier
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ import torch.distributed as dist
 
 from syn_ray.core.storage import Storage
 from syn_ray.train.checkpoint import CheckpointFile
+from syn_ray.train.classify import train_classifier
 from syn_ray.train.config import ClassifyConfig
-from syn_ray.train.loop import train_classifier
 
 
 def main(rank: int, world_size: int, folder: str) -> None:

@@ -1,0 +1,117 @@
+"""Supervised training: a classifier from scratch on the first D samples of a source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from syn_ray.core.config import fingerprint_of
+from syn_ray.shards.decode import normalize
+from syn_ray.train.augment import erase, mix_pairs, soft_targets
+from syn_ray.train.data import Batch, StepBatches, first_samples
+from syn_ray.train.loop import Objective, Plan, Trained, in_parallel, rank_and_workers, train
+from syn_ray.train.model import create_model, create_optimizer
+from syn_ray.train.schedule import train_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+    from syn_ray.train.checkpoint import CheckpointFile
+    from syn_ray.train.config import ClassifyConfig
+    from syn_ray.train.loop import Progress
+
+
+def train_classifier(
+    config: ClassifyConfig,
+    source: pa.Table,
+    *,
+    num_classes: int,
+    seed: int,
+    checkpoints: CheckpointFile,
+    dataset_size: int | None = None,
+    device: torch.device | str = "cpu",
+    on_progress: Callable[[Progress], None] | None = None,
+    checkpoint_seconds: float = 60.0,
+    loader_workers: int = 0,
+    cache_bytes: int = 512 * 2**20,
+) -> Trained:
+    """Trains one model; called by each worker where `torch.distributed` is initialised.
+
+    Args:
+        config: what to train and how.
+        source: columns sample_index, image, label; its first samples are the dataset.
+        num_classes: labels are 0 to num_classes - 1.
+        seed: fixes the weights at the start, the order of samples and every augmentation.
+        checkpoints: where the run is continued from, and saved by the first worker.
+        dataset_size: number of distinct images D; every row of `source` where it is None.
+        device: of this worker.
+        on_progress: called every `loop.REPORT_STEPS` steps; what it raises ends the run.
+        checkpoint_seconds: least time between two checkpoints; 0 saves at every report.
+        loader_workers: processes that decode and augment; 0 does it in this one.
+        cache_bytes: decoded images are kept in memory when all of them fit.
+
+    Raises:
+        TrainingError: the loss is not finite, or the dataset or the checkpoint is not what it should be.
+        UserError: the number of workers does not go with the batch size.
+    """
+    rank, world_size = rank_and_workers()
+    dataset_size = source.num_rows if dataset_size is None else dataset_size
+    samples = first_samples(source, dataset_size, num_classes)
+    batches = StepBatches(config, samples, seed, rank=rank, world_size=world_size, cache_bytes=cache_bytes)
+    total = train_steps(config.steps, dataset_size)
+    identity = {"config": config.model_dump(mode="json"), "size": dataset_size, "classes": num_classes, "seed": seed}
+    plan = Plan(
+        fingerprint=fingerprint_of("training run", identity),
+        seed=seed,
+        dataset_size=dataset_size,
+        unique_images=min(total * config.batch_size, dataset_size),
+        batch_size=config.batch_size,
+        train_steps=total,
+        warmup_fraction=config.optimizer.warmup_fraction,
+        grad_clip=config.optimizer.grad_clip,
+        ema_decay=config.optimizer.ema_decay,
+    )
+    return train(
+        Classification(config, num_classes, seed, torch.device(device)),
+        batches,
+        plan,
+        device=device,
+        checkpoints=checkpoints,
+        on_progress=on_progress,
+        checkpoint_seconds=checkpoint_seconds,
+        loader_workers=loader_workers,
+    )
+
+
+class Classification(Objective[Batch]):
+    """Cross-entropy of the right class, or of soft targets where images are mixed or labels smoothed."""
+
+    def __init__(self, config: ClassifyConfig, num_classes: int, seed: int, device: torch.device) -> None:
+        self._config = config
+        self._num_classes = num_classes
+        self._device = device
+        self.model = create_model(config, num_classes, seed).to(device)
+        self.optimizer = create_optimizer(self.model, config.optimizer)
+        self._parallel = in_parallel(self.model, device)
+
+    def backward(self, batch: Batch, seed: int) -> torch.Tensor:  # noqa: ARG002 (one forward pass: nothing is drawn again)
+        images, targets = self._on_device(batch)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
+            logits = self._parallel(images)
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+        return loss
+
+    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        config = self._config
+        images = normalize(batch.images.to(self._device, non_blocking=True), config.mean, config.std)
+        labels = batch.labels.to(self._device, non_blocking=True)
+        targets = soft_targets(labels, self._num_classes, config.label_smoothing)
+        if config.augment.erase_probability:
+            images = erase(images, batch.erasing, config.augment.erase_probability)
+        if config.mixes:
+            images, targets = mix_pairs(images, targets, batch.mix)
+        return images, targets
