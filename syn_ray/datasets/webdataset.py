@@ -78,6 +78,11 @@ class WebDatasetSet:
         head, slash, last = member.name.rpartition("/")
         stem, _, extension = last.partition(".")
         key, extension = head + slash + stem, extension.lower()
+        if extension.endswith(f".{LABEL}"):  # its image would be passed over in silence
+            raise UserError(
+                f"{self._what}: '{member.name}' in '{name}' has a dot in its key, and webdataset ends keys at the "
+                "first; rename it"
+            )
         if not member.isfile() or not stem or extension not in {*IMAGES, LABEL}:
             return
         part = "label" if extension == LABEL else "image"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import open_clip
 import torch
-from open_clip.transform import MaybeToTensor, PreprocessCfg
+from open_clip.transform import MaybeToTensor
 from safetensors import SafetensorError
 from torchvision.transforms import Compose, Normalize
 
@@ -62,8 +62,14 @@ class Preprocess:
 
     def decode(self, table: pa.Table) -> torch.Tensor:
         """Every image of a table's column `image`, as uint8 [images, 3, height, width]."""
-        whole = open_clip.image_transform_v2(PreprocessCfg(**dataclasses.asdict(self)), is_train=False)
-        fit = Compose([step for step in whole.transforms if not isinstance(step, MaybeToTensor | Normalize)])
+        chain = open_clip.image_transform(
+            self.size,
+            is_train=False,
+            resize_mode=self.resize_mode,
+            interpolation=self.interpolation,
+            fill_color=self.fill_color,
+        )
+        fit = Compose([step for step in chain.transforms if not isinstance(step, MaybeToTensor | Normalize)])
         images = torch.empty((table.num_rows, 3, *self.size), dtype=torch.uint8)
         for row, data in enumerate(image_bytes(table)):
             images[row] = decode_with(data, fit)

@@ -138,8 +138,9 @@ def test_webdatasets_are_read_in_the_order_of_files_and_members(tmp_path):
     write_tar(
         tmp_path / "test" / "9.tar",
         [
-            ("a/s.1.png", picture(10)),
-            ("a/s.1.cls", b"2"),
+            ("a/s.mask.png", picture(99)),
+            ("a/s.png", picture(10)),
+            ("a/s.cls", b"2"),
             ("b/s.PNG", picture(20)),
             ("b/s.cls", b"0"),
             ("notes.txt", b"x"),
@@ -178,6 +179,9 @@ def test_what_is_wrong_with_tar_files_is_said(tmp_path):
         "image set 'g5', image 1: label 7 is beyond its 3 classes; correct `classes`"
     )
     assert said(6, ("a.png", picture(1)), ("a.cls", b"-1")).startswith("image set 'g6', image 0: label -1 is beyond")
+    assert said(7, *whole, ("b.1.png", picture(1)), ("b.1.cls", b"0")) == (
+        "image set 'g7': 'b.1.cls' in 'x.tar' has a dot in its key, and webdataset ends keys at the first; rename it"
+    )
     path.write_bytes(b"no tar file" * 100)
     assert message_of(config).startswith("image set 'g': 'x.tar' is no whole tar file (")
     path.unlink()
