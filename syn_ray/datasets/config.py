@@ -8,25 +8,32 @@ import pydantic
 
 from syn_ray import embedded
 from syn_ray.core.config import Config
+from syn_ray.datasets.downstream import EMBEDDED_DOWNSTREAM
+from syn_ray.datasets.vocabulary import Classes
 
 EMBEDDED_SETS = ("pool", "tuning", "val", "v2", "sketch", "rendition", "adversarial")
 """Fashion-MNIST as shipped: training pool, recipe-tuning part, and the five evaluation sets."""
+
+DIGITS_REVISION = "815ef9579703"
+"""12 hex digits of the sha256 of the shipped digits, unpacked."""
 
 
 class EmbeddedImages(Config):
     """Images that come with the package; nothing is fetched."""
 
     kind: Literal["embedded"] = "embedded"
-    name: Literal["pool", "tuning", "val", "v2", "sketch", "rendition", "adversarial"]
+    name: Literal["pool", "tuning", "val", "v2", "sketch", "rendition", "adversarial", "digits", "families", "shades"]
     revision: str = ""
     """Filled in: the content hash of the shipped images, so that other images are another source."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _fill_revision(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("name") not in EMBEDDED_SETS:
+        if not isinstance(data, dict) or data.get("name") not in {*EMBEDDED_SETS, *EMBEDDED_DOWNSTREAM}:
             return data
         name = data["name"]
+        if name == "digits":
+            return data | {"revision": DIGITS_REVISION}
         revision = embedded.asset_revision(f"images/{name if name in embedded.STORED_SETS else 'val'}")
         if name == "adversarial":
             revision += embedded.asset_revision("classifier")  # which images it gets wrong
@@ -42,4 +49,35 @@ class FolderImages(Config):
     """What the set is called in results, and part of its identity: rename it when its images change."""
 
 
-RealImages = Annotated[EmbeddedImages | FolderImages, pydantic.Field(discriminator="kind")]
+class ParquetImages(Config):
+    """Parquet files as Hugging Face `datasets` exports them: a column of encoded images and one of labels."""
+
+    kind: Literal["parquet"] = "parquet"
+    path: str
+    """A file, a directory, or a pattern such as `data/test-*.parquet`: local, or any `pyarrow.fs` URI."""
+    name: str
+    """What the set is called in results, and part of its identity: rename it when its images change."""
+    image_column: str = "image"
+    """struct{bytes, path} or binary."""
+    label_column: str = "label"
+    """Integers, or the names of classes."""
+    classes: Classes | None = None
+    """A vocabulary, a list or a file of class names by label; the files' own labels are brought into its order where
+    they come with names. None: labels count as they stand, and names that stand in place of labels as they sort."""
+
+
+class WebDatasetImages(Config):
+    """Tar files with `<key>.jpg` (or .png, .webp) and `<key>.cls` for each image, as CLIP-benchmark's on the Hub."""
+
+    kind: Literal["webdataset"] = "webdataset"
+    path: str
+    """A file, a directory, or a pattern such as `test/*.tar`: local, or any `pyarrow.fs` URI."""
+    name: str
+    """What the set is called in results, and part of its identity: rename it when its images change."""
+    classes: Classes | None = None
+    """As in `ParquetImages`; names are read from a `classnames.txt` beside the files or one directory above."""
+
+
+RealImages = Annotated[
+    EmbeddedImages | FolderImages | ParquetImages | WebDatasetImages, pydantic.Field(discriminator="kind")
+]

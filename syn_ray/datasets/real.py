@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,31 +17,13 @@ from syn_ray import embedded
 from syn_ray.core.errors import UserError
 from syn_ray.core.seeds import derive_seed
 from syn_ray.core.storage import Storage
-from syn_ray.datasets.config import EmbeddedImages, FolderImages, RealImages
+from syn_ray.datasets.config import EmbeddedImages, FolderImages, ParquetImages, RealImages, WebDatasetImages
+from syn_ray.datasets.derived import Digits, families, shades
+from syn_ray.datasets.image_set import ImageSet, RealImage
+from syn_ray.datasets.parquet_images import ParquetSet
+from syn_ray.datasets.webdataset import WebDatasetSet
 from syn_ray.embedded import shifts
 from syn_ray.shards.reader import open_source, read_samples
-
-
-@dataclasses.dataclass(frozen=True)
-class RealImage:
-    """An encoded image file and, where there is one, its caption."""
-
-    image: bytes
-    text: str | None
-
-
-class ImageSet(Protocol):
-    """Labelled images in a fixed order."""
-
-    @property
-    def labels(self) -> npt.NDArray[np.int32]:
-        """The class of every image, shape [images]."""
-
-    def read(self, positions: Sequence[int]) -> list[RealImage]:
-        """The images at these positions."""
-
-    def captions(self) -> list[str | None]:
-        """The caption of every image; None where it has none."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -55,6 +35,15 @@ def open_images(config: RealImages) -> ImageSet:
     """
     if isinstance(config, FolderImages):
         return _Folder(Path(config.path))
+    if isinstance(config, ParquetImages):
+        return ParquetSet(config)
+    if isinstance(config, WebDatasetImages):
+        return WebDatasetSet(config)
+    if config.name == "digits":
+        return Digits()
+    if config.name in {"families", "shades"}:
+        validation = open_images(EmbeddedImages(name="val"))
+        return families(validation) if config.name == "families" else shades(validation)
     return _Embedded(config)
 
 

@@ -21,9 +21,10 @@ import yaml
 from syn_ray import embedded
 from syn_ray.core.config import Config, validate
 from syn_ray.core.errors import UserError, nearest
+from syn_ray.datasets.downstream import DOWNSTREAM, EMBEDDED_DOWNSTREAM, downstream_set, embedded_set
 from syn_ray.datasets.wordnet import Synset, find_synset, timm_lines
 
-VOCABULARIES = ("fashion", "imagenet")
+VOCABULARIES = ("fashion", "imagenet", *DOWNSTREAM, *EMBEDDED_DOWNSTREAM)
 LIST_FILES = (".yaml", ".yml", ".csv")
 
 FASHION_WNIDS = (
@@ -153,6 +154,9 @@ def open_clip_lists() -> ModuleType:
 
 @functools.cache
 def _built_in(vocabulary: str) -> tuple[ClassInfo, ...]:
+    if vocabulary not in {"fashion", "imagenet"}:
+        known = downstream_set(vocabulary) if vocabulary in DOWNSTREAM else embedded_set(vocabulary)
+        return tuple(ClassInfo(name=name) for name in known.class_names)
     names: Sequence[str] = embedded.CLASS_NAMES
     wnids: Sequence[str] = FASHION_WNIDS
     if vocabulary == "imagenet":

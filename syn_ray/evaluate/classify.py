@@ -124,6 +124,19 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     }
 
 
+def mean_per_class(predictions: Predictions) -> float:
+    """The mean over the classes that occur of the fraction right at first, so that every class counts alike.
+
+    Raises:
+        MissingResultError: there are no images to take a mean of.
+    """
+    if not len(predictions):
+        raise MissingResultError("an evaluation set without images has no accuracy; check the set's source")
+    images = np.bincount(predictions.label)
+    right = np.bincount(predictions.label, weights=predictions.rank_of_label < 1)
+    return float((right[images > 0] / images[images > 0]).mean())
+
+
 def per_class(predictions: Predictions, class_names: Sequence[str]) -> pd.DataFrame:
     """The metrics of each class that occurs: columns class_index, class_name, images, loss, top1, top5."""
     rows = []

@@ -17,6 +17,8 @@ from torchvision.transforms.v2 import functional
 from syn_ray.core.errors import ShardError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
 
@@ -33,14 +35,27 @@ def decode_image(data: bytes, resize_px: int | None = None, crop_px: int | None 
 
     Source: resize, centre crop and bilinear filter as the authors' evaluation script (syn-rep-learn, `Scaling/`).
     """
+
+    def fit(opened: Image.Image) -> Image.Image:
+        image = opened if opened.mode == "RGB" else opened.convert("RGB")
+        if resize_px is not None and min(image.size) != resize_px:
+            image = functional.resize(image, [resize_px], interpolation=functional.InterpolationMode.BILINEAR)
+        if crop_px is not None and image.size != (crop_px, crop_px):
+            image = functional.center_crop(image, [crop_px, crop_px])
+        return image
+
+    return decode_with(data, fit)
+
+
+def decode_with(data: bytes, fit: Callable[[Image.Image], Image.Image]) -> torch.Tensor:
+    """One image as uint8 [3, height, width], after what `fit` does to it; it must leave it RGB.
+
+    Raises:
+        ShardError: the bytes are no image.
+    """
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            image = opened if opened.mode == "RGB" else opened.convert("RGB")
-            if resize_px is not None and min(image.size) != resize_px:
-                image = functional.resize(image, [resize_px], interpolation=functional.InterpolationMode.BILINEAR)
-            if crop_px is not None and image.size != (crop_px, crop_px):
-                image = functional.center_crop(image, [crop_px, crop_px])
-            pixels = np.array(image)
+            pixels = np.array(fit(opened))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
         raise ShardError(
             f"no readable image in {len(data)} bytes ({error}); run `syn-ray verify` on the source"
