@@ -22,6 +22,8 @@ from syn_ray.datasets.pair_files import PairFile, PairRoot
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that are opened; another (an EPS, which Pillow hands to another program) is an unreadable image."""
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises about images."""
 EXTENSIONS = {"jpg": "image", "jpeg": "image", "png": "image", "webp": "image", "txt": "txt", "json": "json"}
 """Roles of a sample's members by what follows the key."""
 DAMAGED = "damaged file"
@@ -56,7 +58,7 @@ def image_problem(image: bytes, *, decode: bool) -> str | None:
         with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
             if decode:
                 opened.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None
 
