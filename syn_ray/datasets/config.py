@@ -45,10 +45,14 @@ class FolderImages(Config):
 RealImages = Annotated[EmbeddedImages | FolderImages, pydantic.Field(discriminator="kind")]
 
 
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class _PairFiles(Config):
     """What every kind of image-text pairs in files says."""
 
-    path: str | Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
+    path: Annotated[tuple[str, ...], pydantic.BeforeValidator(_one_or_more), pydantic.Field(min_length=1)]
     """A directory (all in it, at any depth) or a file, or a list of these; local paths or `pyarrow.fs` URIs."""
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """What the pairs are called in results, and part of their identity: rename them when their files change."""

@@ -38,7 +38,7 @@ class PairRoot:
     def __init__(self, pairs: FilePairs) -> None:
         self._pairs = pairs
         self._suffix = _suffix(pairs)
-        entries = [Storage(path) for path in ([pairs.path] if isinstance(pairs.path, str) else pairs.path)]
+        entries = [Storage(path) for path in pairs.path]
         self.filesystem = entries[0].filesystem
         if any(entry.filesystem != self.filesystem for entry in entries):
             raise UserError(f"pairs '{pairs.name}': their files lie in several storages; give files of one")
