@@ -234,32 +234,32 @@ def test_pairs_are_indexed_copied_and_drawn_on_ray_and_grow(ray_cluster, tmp_pat
 
     storage = Storage(tmp_path)
     pairs = SHARDS.model_copy(update={"held_out": 3})
-    sources = [_real(pairs), _drawn(pairs)]
-    tables = {}
-    for size, actors in ((12, 2), (20, 1)):
-        for source in sources:
-            resources = GenerateResources(max_actors=actors, shard_size=8, batch_size=8)
-            (artifact,) = make_images([Request(source, size)], storage / "images", resources)
-            manifest = read_manifest(storage / "images" / directory_name(source), source.fingerprint)
-            assert manifest is not None
-            assert manifest.rows == artifact.result["rows"] == (size + 7) // 8 * 8
-            table = read_samples(storage / "images" / directory_name(source), manifest, size)
-            tables[source.kind, size] = table
-            assert table["label"].to_pylist() == [None] * size
-        check_same_captions(MixedSource(real=sources[0], synthetic=sources[1]), storage / "images", size)
-    for source in sources:
-        assert tables[source.kind, 20].slice(0, 12).equals(tables[source.kind, 12])
-    assert tables["synthetic", 20]["image"].to_pylist() != tables["pairs", 20]["image"].to_pylist()
-    directory = storage / "images" / directory_name(sources[0])
+    real, drawn = _real(pairs), _drawn(pairs)
+    tables = []
+    for source, size, actors in ((real, 12, 2), (real, 20, 1), (drawn, 12, 1)):
+        resources = GenerateResources(max_actors=actors, shard_size=8, batch_size=8)
+        (artifact,) = make_images([Request(source, size)], storage / "images", resources)
+        manifest = read_manifest(storage / "images" / directory_name(source), source.fingerprint)
+        assert manifest is not None
+        assert manifest.rows == artifact.result["rows"] == (size + 7) // 8 * 8
+        tables.append(read_samples(storage / "images" / directory_name(source), manifest, size))
+        assert tables[-1]["label"].to_pylist() == [None] * size
+    assert tables[1].slice(0, 12).equals(tables[0])
+    check_same_captions(MixedSource(real=real, synthetic=drawn), storage / "images", 12)
+    assert tables[2]["text"].equals(tables[0]["text"])
+    assert tables[2]["image"].to_pylist() != tables[0]["image"].to_pylist()
+    directory = storage / "images" / directory_name(drawn)
     assert read_provenance(directory, open_source(directory).shards[0])["class_names"] is None
     (index,) = (storage / "pairs").directories()
     assert len([name for name in (storage / "pairs" / index).files() if name.startswith("file-")]) == 1
 
     pool = open_images(EmbeddedImages(name="pool"))
-    caption_of = {real.image: real.text for real in pool.read(range(len(pool.labels)))}
-    copied = tables["pairs", 20].select(["image", "text"]).to_pylist()
+    caption_of = {image.image: image.text for image in pool.read(range(len(pool.labels)))}
+    copied = tables[1].select(["image", "text"]).to_pylist()
     assert all(caption_of[row["image"]["bytes"]] == row["text"] for row in copied)
-    (held,) = make_images(
-        [Request(_real(pairs, split="held_out"))], storage / "images", GenerateResources(max_actors=1)
-    )
-    assert held.result["rows"] == 3
+    held = _real(pairs, split="held_out")
+    (artifact,) = make_images([Request(held)], storage / "images", GenerateResources(max_actors=1))
+    assert artifact.result["rows"] == 3
+    directory = storage / "images" / directory_name(held)
+    kept = read_samples(directory, open_source(directory), 3)["image"].to_pylist()
+    assert not {image["bytes"] for image in kept} & {row["image"]["bytes"] for row in copied}
