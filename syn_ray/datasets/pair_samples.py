@@ -47,27 +47,17 @@ class PairSample:
     problem: str | None
 
 
-def image_problem(image: bytes, *, decode: bool) -> str | None:
-    """Why an encoded image cannot be used; None where it can.
-
-    Args:
-        image: the file.
-        decode: look at all of it, not at its header only.
-    """
-    try:
-        with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
-            if decode:
-                opened.load()
-    except UNREADABLE as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    return None
-
-
 def image_reason(pairs: FilePairs, image: bytes | None) -> str | None:
     """Why a sample with this image is skipped; None where it is not."""
     if not image:
         return "no image"
-    return "unreadable image" if image_problem(image, decode=pairs.check == "decode") else None
+    try:
+        with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
+            if pairs.check == "decode":
+                opened.load()
+    except UNREADABLE:
+        return "unreadable image"
+    return None
 
 
 def caption_reason(caption: object) -> str | None:
@@ -87,7 +77,7 @@ def tar_samples(pairs: FilePairs, root: PairRoot, file: PairFile, skipped: Skipp
         root.filesystem.open_input_file(root.path(file.name)) as raw,
         io.BufferedReader(raw, READ_AHEAD_BYTES) as stream,
     ):
-        if not _add_members(stream, groups):
+        if not _add_members(stream, raw.size(), groups):
             groups.drop_last()
             skipped[DAMAGED] += 1
     return groups.samples()
@@ -158,20 +148,23 @@ class _Groups:
         return PairSample(group.image, text, 0, position, group.offset, group.size_bytes, problem)
 
 
-def _add_members(stream: io.BufferedReader, groups: _Groups) -> bool:
+def _add_members(stream: io.BufferedReader, size_bytes: int, groups: _Groups) -> bool:
     """Adds the members of a tar; False where it ends before its end mark, which Python's tarfile does not say."""
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 if member.isreg():
-                    groups.add(member.name, member.offset_data, member.size, functools.partial(_read, tar, member))
+                    read = functools.partial(_read, tar, member, size_bytes)
+                    groups.add(member.name, member.offset_data, member.size, read)
             stream.seek(tar.offset)
             return stream.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
     except tarfile.TarError:
         return False
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, size_bytes: int) -> bytes:
+    if member.offset_data + member.size > size_bytes:  # a broken header may ask for any number of bytes
+        raise tarfile.ReadError("unexpected end of data")
     file = tar.extractfile(member)
     assert file is not None  # a regular file
     return file.read()
@@ -193,6 +186,6 @@ def _text(data: bytes) -> object:
 def _field(data: bytes, name: str) -> object:
     try:
         record = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return data
     return record.get(name) if isinstance(record, dict) else record

@@ -1,6 +1,7 @@
 """What is found in one file of image-text pairs: whole samples with their places, the others by reason."""
 
 import json
+import tarfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,6 +116,17 @@ def test_a_tar_with_a_broken_header_in_its_middle_is_said_to_be_damaged(tmp_path
     path.write_bytes(data)
     found = _only(WebdatasetPairs(path=str(tmp_path), name="x"))
     assert (_captions(found), found.skipped) == (["pair 0"], {"damaged file": 1})  # 'pair 1' is where it ends
+
+
+def test_a_header_that_asks_for_more_than_there_is_is_not_obeyed(tmp_path, pair_tars):
+    path = pair_tars(tmp_path, files=1, each=2) / "00000.tar"
+    header = tarfile.TarInfo("9.jpg")
+    header.size = 2**42  # 4 TiB: read as asked, it would be a MemoryError
+    data = path.read_bytes()
+    end = max(place for place in range(0, len(data), 512) if data[place : place + 512].strip(b"\0")) + 512
+    path.write_bytes(data[:end] + header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    found = _only(WebdatasetPairs(path=str(tmp_path), name="x"))
+    assert (_captions(found), found.skipped) == (["pair 0", "pair 1"], {"damaged file": 1})
 
 
 def test_a_file_that_is_no_tar_or_no_parquet_is_counted(tmp_path):

@@ -124,6 +124,16 @@ def test_rows_of_a_row_group_stay_together(tmp_path, picture):
     assert all(numbers[start : start + 10] != sorted(numbers[start : start + 10]) for start in range(0, 40, 10))
 
 
+def test_a_row_group_larger_than_what_is_read_at_a_time(tmp_path, picture):
+    images = [picture(number) for number in range(600)]
+    pq.write_table(pa.table({"image": images, "text": [f"pair {n}" for n in range(600)]}), tmp_path / "a.parquet")
+    pairs = ParquetPairs(path=str(tmp_path), name="rows")
+    _index(pairs, Storage(tmp_path / "s"))
+    read = open_pairs(pairs, 0, Storage(tmp_path / "s")).read(range(600))
+    assert sorted(_numbers([real.text for real in read])) == list(range(600))
+    assert all(real.image == images[_numbers([real.text])[0]] for real in read)
+
+
 def test_pairs_held_out_are_the_first_and_are_not_trained_on(tmp_path, pair_tars):
     folder = pair_tars(tmp_path / "tars")
     storage = Storage(tmp_path / "s")
@@ -180,6 +190,22 @@ def test_what_is_lost_of_an_index_is_made_again_and_nothing_else(tmp_path, pair_
     with pytest.raises(ShardError, match=r"file-00000002.parquet: it is not what was written; delete it and run again"):
         _captions(pairs, storage)
     _index(pairs, storage, 24)
+    assert _captions(pairs, storage) == order
+
+
+def test_files_indexed_beyond_a_gap_do_not_count(tmp_path, pair_tars):
+    pairs = _tars(pair_tars(tmp_path / "tars"))
+    storage = Storage(tmp_path / "s")
+    directory, _ = _index(pairs, storage)
+    order = _captions(pairs, storage)
+    directory.delete_file("artifact.json")
+    directory.delete_file("file-00000001.parquet")  # a killed run had finished the others
+    _, artifact = _index(pairs, storage, 6)
+    assert (artifact.result["rows"], artifact.result["complete"]) == (6, False)
+    assert _captions(pairs, storage) == order[:6]
+    assert not is_indexed(PairIndex(pairs=pairs, study_seed=0), 7, storage)
+    _, artifact = _index(pairs, storage, 12)
+    assert (artifact.result["rows"], artifact.result["complete"]) == (24, True)
     assert _captions(pairs, storage) == order
 
 
