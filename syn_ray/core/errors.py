@@ -6,6 +6,7 @@ Ray pickles every exception that crosses a process, so each class takes plain st
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -67,5 +68,15 @@ def root_cause(error: BaseException, kind: type[SynRayError], what: str) -> SynR
         if isinstance(seen, SynRayError) and type(seen).__module__ == __name__:
             return seen
         seen = getattr(seen, "cause", None) or seen.__cause__
+    told = _told(str(error))
+    if told is not None:
+        return told
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return kind(f"{what}: {lines[-1] if lines else type(error).__name__}")
+
+
+def _told(traceback: str) -> SynRayError | None:
+    """The last error of ours in a traceback's text: a pickled exception has lost what caused it, its text has not."""
+    kinds = {kind.__name__: kind for kind in (SynRayError, *SynRayError.__subclasses__())}
+    found = re.findall(rf"^{re.escape(__name__)}\.(\w+): (.+)$", traceback, re.MULTILINE)
+    return next((kinds[name](message) for name, message in reversed(found) if name in kinds), None)

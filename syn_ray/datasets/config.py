@@ -1,4 +1,4 @@
-"""Which real images are meant."""
+"""Which real images are meant, and which image-text pairs."""
 
 from __future__ import annotations
 
@@ -81,3 +81,62 @@ class WebDatasetImages(Config):
 RealImages = Annotated[
     EmbeddedImages | FolderImages | ParquetImages | WebDatasetImages, pydantic.Field(discriminator="kind")
 ]
+
+
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class _PairFiles(Config):
+    """What every kind of image-text pairs in files says."""
+
+    path: Annotated[tuple[str, ...], pydantic.BeforeValidator(_one_or_more), pydantic.Field(min_length=1)]
+    """A directory (all in it, at any depth) or a file, or a list of these; local paths or `pyarrow.fs` URIs."""
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """What the pairs are called in results, and part of their identity: rename them when their files change."""
+    check: Literal["header", "decode"] = "header"
+    """What an image must pass to be in the dataset: that its header is read, or that all of it is decoded."""
+    held_out: pydantic.NonNegativeInt = 0
+    """The first so many pairs of the seeded order are kept from training, for retrieval; training starts after them."""
+
+
+class ParquetPairs(_PairFiles):
+    """Rows of Parquet files (.parquet), as Hugging Face `datasets` writes them and this project its shards."""
+
+    kind: Literal["parquet"] = "parquet"
+    image_column: str = "image"
+    """Encoded image files: a struct with a field `bytes`, or binary."""
+    text_column: str = "text"
+
+
+class WebdatasetPairs(_PairFiles):
+    """Tar files (.tar) with `<key>.jpg`, .jpeg, .png or .webp beside `<key>.txt` or `<key>.json`.
+
+    A key ends at the first dot after the last slash, as in the webdataset library.
+    """
+
+    kind: Literal["webdataset"] = "webdataset"
+    caption_field: str | None = None
+    """The field of `<key>.json` that holds the caption; null: `<key>.txt` does, or without it the field `caption`."""
+
+
+class Img2datasetPairs(_PairFiles):
+    """What img2dataset wrote, by its own name for the format; downloads that failed are counted by their status.
+
+    Shards that were never finished (no `00000_stats.json`, where others have one) are left out.
+    """
+
+    kind: Literal["img2dataset"] = "img2dataset"
+    output_format: Literal["webdataset", "parquet", "files"]
+
+
+class EmbeddedPairs(EmbeddedImages):
+    """The shipped images with their captions by rule."""
+
+    name: Literal["pool", "tuning", "val"]
+    held_out: pydantic.NonNegativeInt = 0
+    """As of pairs in files."""
+
+
+FilePairs = ParquetPairs | WebdatasetPairs | Img2datasetPairs
+ImageText = Annotated[FilePairs | EmbeddedPairs, pydantic.Field(discriminator="kind")]

@@ -1,4 +1,7 @@
-"""What a source is: a stream of labelled images in which sample `i` is fixed by this configuration and `i` alone."""
+"""What a source is: a stream of images in which sample `i` is fixed by this configuration and `i` alone.
+
+Images are labelled, or have a caption and no label: image-text pairs, and what is drawn from captions.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from typing import Annotated, Literal
 import pydantic
 
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config
-from syn_ray.datasets.config import RealImages
+from syn_ray.datasets.config import ImageText, RealImages
 from syn_ray.datasets.vocabulary import Classes
 from syn_ray.generate.families import LOWEST_GUIDANCE, GeneratorConfig
-from syn_ray.prompts.config import PromptConfig
+from syn_ray.prompts.config import WITHOUT_CLASSES, PairCaptions, PromptConfig
 
 
 class ImageFormat(Config):
@@ -43,10 +46,19 @@ class SyntheticSource(Config):
     generator: GeneratorConfig
     guidance_scale: float
     prompts: PromptConfig
-    classes: Classes
+    classes: Classes | None = None
+    """None: samples have no label, as the prompts are captions."""
     study_seed: int
     image: ImageFormat = ImageFormat()
     gate: Gate = Gate()
+
+    @pydantic.model_validator(mode="after")
+    def _classes_where_needed(self) -> SyntheticSource:
+        if self.classes is None and self.prompts.kind not in WITHOUT_CLASSES:
+            raise ValueError(f"prompts '{self.prompts.kind}' are about classes, and there are none; name classes")
+        if self.classes is not None and isinstance(self.prompts, PairCaptions):
+            raise ValueError("prompts 'pair_captions' are not about classes; leave classes out")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _guidance_in_range(self) -> SyntheticSource:
@@ -94,9 +106,58 @@ class EvaluationSource(Config):
         return f"{self.images.name}"
 
 
-Source = Annotated[SyntheticSource | RealSource | EvaluationSource, pydantic.Field(discriminator="kind")]
+class PairSource(Config):
+    """Real images with their captions, in the seeded order of the pairs."""
+
+    kind: Literal["pairs"] = "pairs"
+    pairs: ImageText
+    split: Literal["train", "held_out"] = "train"
+    """What is trained on, or the pairs that are held out (`pairs.held_out`)."""
+    study_seed: int
+    image: ImageFormat = ImageFormat()
+
+    @pydantic.model_validator(mode="after")
+    def _something_held_out(self) -> PairSource:
+        if self.split == "held_out" and not self.pairs.held_out:
+            raise ValueError(f"pairs '{self.pairs.name}' hold out none; give them held_out")
+        return self
+
+    @property
+    def name(self) -> str:
+        return f"pairs-{self.pairs.name}" + ("-held-out" if self.split == "held_out" else "")
 
 
-def directory_name(source: SyntheticSource | RealSource | EvaluationSource) -> str:
+class MixedSource(Config):
+    """Of each caption two images, a real and a generated one, of which one is taken at each visit.
+
+    Nothing is made for it and nothing is copied: it is the two sources' directories. The captions are those of either.
+    """
+
+    kind: Literal["mixed"] = "mixed"
+    real: PairSource
+    synthetic: SyntheticSource
+    synthetic_probability: Annotated[float, pydantic.Field(ge=0, le=1, json_schema_extra=dict(PAPER_NOT_GIVEN))] = 0.5
+
+    @pydantic.model_validator(mode="after")
+    def _alike(self) -> MixedSource:
+        if self.synthetic.classes is not None:
+            raise ValueError(
+                "mixed: the synthetic source has classes, pairs have none; give it prompts 'pair_captions'"
+            )
+        if self.real.image != self.synthetic.image:
+            raise ValueError("mixed: real and generated images are saved in different forms; give both one 'image'")
+        return self
+
+    @property
+    def name(self) -> str:
+        return f"mixed-{self.real.pairs.name}-{self.synthetic.name}-p{self.synthetic_probability:g}"
+
+
+AnySource = SyntheticSource | RealSource | EvaluationSource | PairSource
+"""What is made, and has a directory."""
+Source = Annotated[AnySource, pydantic.Field(discriminator="kind")]
+
+
+def directory_name(source: AnySource) -> str:
     """The directory of a source under `images/`."""
     return f"{source.name}-{source.fingerprint[:8]}"

@@ -16,13 +16,15 @@ import numpy as np
 from syn_ray.core.errors import GenerationError
 from syn_ray.core.seeds import sample_seed
 from syn_ray.core.storage import Storage
+from syn_ray.datasets.pair_index import pairs_beside
 from syn_ray.datasets.real import balanced_order, open_images
 from syn_ray.datasets.vocabulary import class_names
-from syn_ray.generate.config import EvaluationSource, ImageFormat, RealSource, SyntheticSource
+from syn_ray.generate.config import AnySource, EvaluationSource, ImageFormat, PairSource, RealSource, SyntheticSource
 from syn_ray.generate.encode import encode_pixels, fit_file, second_form
 from syn_ray.generate.gate import refused
+from syn_ray.generate.pairs import PairRenderer
 from syn_ray.generate.protocol import ImageGenerator, Pixels
-from syn_ray.prompts.sets import make_prompt_set
+from syn_ray.prompts.sets import open_prompts
 from syn_ray.shards.schema import Sample
 
 OnImages = Callable[[int], None]
@@ -93,7 +95,7 @@ class SyntheticRenderer:
     def __init__(self, source: SyntheticSource, generator: ImageGenerator, prompts: Storage | None = None) -> None:
         self._source = source
         self._generator = generator
-        self._prompts = make_prompt_set(source.prompts, source.classes, source.study_seed, prompts)
+        self._prompts = open_prompts(source.prompts, source.classes, source.study_seed, prompts)
         self._refusals: collections.Counter[str] = collections.Counter()
 
     def render(self, first_index: int, rows: int, batch_size: int, on_images: OnImages) -> list[Sample]:
@@ -167,12 +169,21 @@ def _encode(images: Pixels, form: ImageFormat) -> list[tuple[bytes, bytes | None
 
 
 def make_renderer(
-    source: SyntheticSource | RealSource | EvaluationSource,
+    source: AnySource,
     generator: ImageGenerator | None,
     prompts: Storage | None = None,
-) -> RealRenderer | SyntheticRenderer:
-    """The renderer of a source; a synthetic one needs its generator, and `prompts/` where a model wrote its prompts."""
+) -> Renderer:
+    """The renderer of a source.
+
+    Args:
+        source: what is rendered.
+        generator: a synthetic source's.
+        prompts: the `prompts/` directory of the storage, where a model wrote the source's prompts; `pairs/` lies beside
+            it, where the source is about pairs in files.
+    """
     if isinstance(source, SyntheticSource):
         assert generator is not None
         return SyntheticRenderer(source, generator, prompts)
+    if isinstance(source, PairSource):
+        return PairRenderer(source, None if prompts is None else pairs_beside(prompts))
     return RealRenderer(source)

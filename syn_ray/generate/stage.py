@@ -18,14 +18,16 @@ from ray.data import ActorPoolStrategy
 
 from syn_ray.core.artifact import Artifact
 from syn_ray.core.errors import GenerationError, root_cause
-from syn_ray.core.resources import GenerateResources
+from syn_ray.core.resources import GenerateResources, PoolResources
 from syn_ray.core.storage import Storage
+from syn_ray.datasets.pair_index import pairs_beside
+from syn_ray.datasets.stage import index_pairs
 from syn_ray.datasets.vocabulary import class_names
-from syn_ray.generate.config import Source, SyntheticSource, directory_name
+from syn_ray.generate.config import AnySource, PairSource, Source, SyntheticSource, directory_name
 from syn_ray.generate.families import GeneratorConfig, read_generator
 from syn_ray.generate.protocol import ImageGenerator, load_generator
-from syn_ray.generate.render import RealRenderer, SyntheticRenderer, make_renderer
-from syn_ray.generate.work import AnySource, Job, Request, complete_job, open_job
+from syn_ray.generate.render import Renderer, make_renderer
+from syn_ray.generate.work import Job, Request, complete_job, needed_pairs, open_job
 from syn_ray.prompts.cache import prompts_beside
 from syn_ray.shards.writer import write_shard
 
@@ -39,7 +41,7 @@ OnImages = Callable[[str, int], None]
 def make_images(
     requests: Sequence[Request], images: Storage, resources: GenerateResources, on_images: OnImages | None = None
 ) -> list[Artifact]:
-    """Makes what is missing of each source; what is there is kept.
+    """Makes what is missing of each source; what is there is kept. Pairs in files are indexed first.
 
     Args:
         requests: sources that may share one pool of actors: synthetic ones of one generator, or real ones.
@@ -55,6 +57,10 @@ def make_images(
         GenerationError: a generator that cannot start or keeps making unusable images.
     """
     started = time.monotonic()
+    for request in requests:
+        needed = needed_pairs(request, images, resources)
+        if needed is not None:
+            index_pairs(*needed, pairs_beside(images), PoolResources())  # reads files: wants CPUs and no accelerator
     generator = next((r.source.generator for r in requests if isinstance(r.source, SyntheticSource)), None)
     jobs = [open_job(request, images, resources, lambda: _batch_size(generator, resources)) for request in requests]
     rows = [{"job": n, "first_index": index} for n, job in enumerate(jobs) for index in job.missing()]
@@ -120,14 +126,14 @@ class _ShardMaker:
         provenance = {
             "fingerprint": source.fingerprint,
             "source": source.model_dump(mode="json"),
-            "class_names": list(class_names(source.classes)),
+            "class_names": _class_names(source),
             "batch_size": batch_size,
             "kernels": GenerateResources.model_validate_json(resources).kernels,
         }
         entry = write_shard(Storage(uri), samples, provenance=provenance | renderer.provenance())
         return {"job": [number], "entry": [entry.model_dump_json()], "refused": [json.dumps(renderer.take_refusals())]}
 
-    def _make_renderer(self, number: int) -> tuple[AnySource, RealRenderer | SyntheticRenderer]:
+    def _make_renderer(self, number: int) -> tuple[AnySource, Renderer]:
         source: AnySource = pydantic.TypeAdapter(Source).validate_json(self._work[number][0])
         resources: str = self._work[number][4]
         if isinstance(source, SyntheticSource) and (self._generator is None or self._generator[0] != resources):
@@ -137,6 +143,12 @@ class _ShardMaker:
             self._generator = (resources, loaded)
         generator = None if self._generator is None else self._generator[1]
         return source, make_renderer(source, generator, prompts_beside(Storage(self._work[number][1])))
+
+
+def _class_names(source: AnySource) -> list[str] | None:
+    """The names by label; None where samples have no label."""
+    classes = None if isinstance(source, PairSource) else source.classes
+    return None if classes is None else list(class_names(classes))
 
 
 def check_generator(config: GeneratorConfig, resources: GenerateResources) -> None:

@@ -12,7 +12,9 @@ from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
-from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource, directory_name
+from syn_ray.datasets.pair_index import PairIndex, pairs_beside
+from syn_ray.generate.config import AnySource, EvaluationSource, RealSource, SyntheticSource, directory_name
+from syn_ray.generate.pairs import needed_index, open_pairs_of
 from syn_ray.generate.render import source_rows
 from syn_ray.shards.manifest import (
     Manifest,
@@ -26,8 +28,6 @@ from syn_ray.shards.manifest import (
 LARGEST_AUTO_SHARD = 1024
 MANIFEST_SECONDS = 5.0
 """The manifest is rewritten at most this often; a shard that a crash leaves unlisted is adopted, not made again."""
-
-AnySource = SyntheticSource | RealSource | EvaluationSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,14 +81,15 @@ def open_job(
         choose_batch_size: asked for a source that is started; one that is there keeps its own.
 
     Raises:
-        UserError: a directory that belongs to another source, an edited artifact, a real source that is too small.
+        UserError: a directory that belongs to another source, an edited artifact, a real source or pairs that are too
+            few, pairs that are not indexed.
     """
     source = request.source
     directory = images / directory_name(source)
-    total = None if isinstance(source, SyntheticSource) else source_rows(source)
+    total, what = _total_rows(source, images)
     if total is not None and request.dataset_size is not None and request.dataset_size > total:
         raise UserError(
-            f"dataset size {request.dataset_size} is beyond '{source.name}', which has {total} class-balanced images; "
+            f"dataset size {request.dataset_size} is beyond '{source.name}', which has {total} {what}; "
             f"give at most {total}"
         )
     dataset_size = request.dataset_size or total
@@ -103,13 +104,36 @@ def open_job(
     return Job(source, directory, adopted, dataset_size, total, artifact)
 
 
+def needed_pairs(
+    request: Request, images: Storage, resources: GenerateResources
+) -> tuple[PairIndex, int | None] | None:
+    """The index of pairs that must be there before a job is opened, and for how many; None where there is none."""
+    source = request.source
+    manifest = read_manifest(images / directory_name(source), source.fingerprint)
+    shard_size = manifest.shard_size if manifest else _shard_size(request.dataset_size, resources)
+    return needed_index(source, request.dataset_size, shard_size)
+
+
+def _total_rows(source: AnySource, images: Storage) -> tuple[int | None, str]:
+    """How many samples there are, and of what; None where there is no end, or where it is not known yet."""
+    if isinstance(source, RealSource | EvaluationSource):
+        return source_rows(source), "class-balanced images"
+    pairs = open_pairs_of(source, pairs_beside(images))
+    return (pairs.rows if pairs is not None and pairs.complete else None), "pairs"
+
+
+def _shard_size(dataset_size: int | None, resources: GenerateResources) -> int:
+    if resources.shard_size != "auto":
+        return resources.shard_size
+    return min(dataset_size or LARGEST_AUTO_SHARD, LARGEST_AUTO_SHARD)
+
+
 def _start(source: AnySource, dataset_size: int, resources: GenerateResources, batch_size: int) -> Manifest:
     """A new source's manifest: what is fixed now and kept when the source grows."""
-    shard_size = min(dataset_size, LARGEST_AUTO_SHARD) if resources.shard_size == "auto" else resources.shard_size
     return Manifest(
         name=source.name,
         fingerprint=source.fingerprint,
-        shard_size=shard_size,
+        shard_size=_shard_size(dataset_size, resources),
         batch_size=batch_size,
         kernels=resources.kernels if isinstance(source, SyntheticSource) else {},
     )

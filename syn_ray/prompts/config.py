@@ -2,6 +2,7 @@
 
 The first three kinds are rules. `captions` are texts that real images carry. `model_captions` and `word2sen` are
 written by a model, once, and read from the storage afterwards (cache.py). `texts` are a file of the user's.
+`pair_captions` are the captions of image-text pairs; they have no classes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config
 from syn_ray.core.storage import Storage
-from syn_ray.datasets.config import EmbeddedImages, RealImages
+from syn_ray.datasets.config import EmbeddedImages, ImageText, RealImages
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
@@ -124,7 +125,10 @@ class Word2Sen(Config):
 
 
 class TextFile(Config):
-    """A file of prompts, one a sample: line or row `i` is sample `i`'s, and after the last the first follow again."""
+    """A file of prompts, one a sample: line or row `i` is sample `i`'s, and after the last the first follow again.
+
+    In a source without classes its samples have no label, and a label column is not looked at.
+    """
 
     kind: Literal["texts"] = "texts"
     path: str
@@ -143,7 +147,16 @@ class TextFile(Config):
         return data | {"revision": hashlib.sha256(read_text_file(data["path"])).hexdigest()}
 
 
-SetConfig = TemplatePrompts | WordNetPrompts | CaptionPrompts | ModelCaptions | Word2Sen | TextFile
+class PairCaptions(Config):
+    """The captions of image-text pairs, one a sample: sample `i` is asked for by the caption of real pair `i`."""
+
+    kind: Literal["pair_captions"] = "pair_captions"
+    pairs: ImageText
+
+
+SetConfig = TemplatePrompts | WordNetPrompts | CaptionPrompts | ModelCaptions | Word2Sen | TextFile | PairCaptions
+WITHOUT_CLASSES = ("texts", "pair_captions")
+"""Sets that a source without classes may have; the second has no other sources."""
 
 
 class FittingPrompts(Config):
@@ -154,6 +167,14 @@ class FittingPrompts(Config):
     model_id: str
     """The generator whose tokenizer counts."""
     revision: str | None = None
+
+    @pydantic.field_validator("prompts")
+    @classmethod
+    def _can_be_replaced(cls, prompts: SetConfig) -> SetConfig:
+        if isinstance(prompts, PairCaptions):
+            problem = "the captions of pairs are not replaced; set long_prompts to truncate"
+            raise ValueError(problem)  # noqa: TRY004 - pydantic reports ValueErrors
+        return prompts
 
 
 def without_limit(config: SetConfig | FittingPrompts) -> SetConfig:

@@ -2,14 +2,26 @@
 
 Sample `i` belongs to class `i mod num_classes` and is that class's sample number `i // num_classes`; the latter picks
 the template, sentence or caption, in turn. Every prefix of a source is then balanced over classes and over prompts.
+Without classes, sample `i` takes prompt `i` and has no label.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+from typing import Protocol
 
 from syn_ray.core.errors import UserError
+
+
+class Prompts(Protocol):
+    """What a generator is asked for, sample by sample."""
+
+    def label(self, sample_index: int) -> int | None:
+        """The class of a sample; None where there are no classes."""
+
+    def prompt(self, sample_index: int) -> str:
+        """What the generator is asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,16 +29,18 @@ class PromptSet:
     """The prompts of every class, in the order in which its samples take them."""
 
     prompts: tuple[tuple[str, ...], ...]
-    """Per class; classes may differ in how many they have."""
+    """Per class; classes may differ in how many they have. Without classes, all of them as if of one."""
     periods: tuple[int, ...] | None = None
     """How many prompts each class will have, where only those of the first samples are written yet."""
+    labelled: bool = True
+    """False: there are no classes."""
 
     @property
     def num_classes(self) -> int:
         return len(self.prompts)
 
-    def label(self, sample_index: int) -> int:
-        return sample_index % self.num_classes
+    def label(self, sample_index: int) -> int | None:
+        return sample_index % self.num_classes if self.labelled else None
 
     def prompt(self, sample_index: int) -> str:
         """What the generator is asked for.

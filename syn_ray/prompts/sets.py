@@ -1,4 +1,4 @@
-"""Builds prompt sets: rules here, files in texts.py, what a model wrote in cache.py."""
+"""Builds prompt sets: rules here, files in texts.py, what a model wrote in cache.py, captions of pairs in datasets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
+from syn_ray.datasets.pair_index import pairs_beside
+from syn_ray.datasets.pairs import PairSet, open_pairs
 from syn_ray.datasets.real import balanced_order, open_images
 from syn_ray.datasets.vocabulary import Classes, ClassInfo, class_infos, class_names, open_clip_lists
 from syn_ray.prompts.cache import WrittenSet, read_written
@@ -13,41 +15,54 @@ from syn_ray.prompts.config import (
     CaptionPrompts,
     FittingPrompts,
     ModelCaptions,
+    PairCaptions,
     PromptConfig,
     TextFile,
     Word2Sen,
     WordNetPrompts,
 )
-from syn_ray.prompts.prompt_set import PromptSet
+from syn_ray.prompts.prompt_set import Prompts, PromptSet
 from syn_ray.prompts.texts import read_texts
 from syn_ray.prompts.tokens import TokenCounter, own_counter
 
 Template = Callable[[str], str]
 
 
+def open_prompts(
+    config: PromptConfig, classes: Classes | None, study_seed: int, written: Storage | None = None
+) -> Prompts:
+    """What a source's generator is asked for: a prompt set, or captions read where they are asked for.
+
+    Arguments and errors are those of `make_prompt_set`; `pairs/` lies beside `written`.
+    """
+    if isinstance(config, PairCaptions):
+        return _PairPrompts(_open_pairs(config, study_seed, written))
+    return make_prompt_set(config, classes, study_seed, written)
+
+
 def make_prompt_set(
-    config: PromptConfig, classes: Classes, study_seed: int, written: Storage | None = None
+    config: PromptConfig, classes: Classes | None, study_seed: int, written: Storage | None = None
 ) -> PromptSet:
-    """Builds a prompt set.
+    """Builds a prompt set, all of it in memory.
 
     Args:
         config: which one.
-        classes: the vocabulary.
+        classes: the vocabulary; None where samples have no label.
         study_seed: orders the captions. It is also the order of a real source of the same images, so that synthetic
             sample `i` is asked for by the caption of real sample `i`.
         written: the `prompts/` directory of the storage, for sets that a model writes.
 
     Raises:
-        UserError: images without captions, a class of which too little is known, a file or a model's texts that are not
-            there.
+        UserError: images without captions, a class of which too little is known, a file, a model's texts or an index of
+            pairs that is not there.
     """
+    if classes is None or isinstance(config, TextFile | PairCaptions):
+        return _one_a_sample(config, classes, study_seed, written)
     if isinstance(config, FittingPrompts):
         whole = make_prompt_set(config.prompts, classes, study_seed, written)
         return fitting(whole, own_counter(config.model_id, config.revision), class_names(classes))
     if isinstance(config, ModelCaptions | Word2Sen):
         return read_written(WrittenSet(prompts=config, classes=classes, study_seed=study_seed), written)
-    if isinstance(config, TextFile):
-        return read_texts(config, class_names(classes))
     if isinstance(config, CaptionPrompts):
         return PromptSet(_captions(config, class_names(classes), study_seed))
     if isinstance(config, WordNetPrompts):
@@ -56,6 +71,32 @@ def make_prompt_set(
     templates = _templates(config.kind)
     names = class_names(classes)
     return PromptSet(tuple(tuple(dict.fromkeys(template(name) for template in templates)) for name in names))
+
+
+class _PairPrompts:
+    """The captions of pairs, a few thousand in memory at a time."""
+
+    def __init__(self, pairs: PairSet) -> None:
+        self._pairs = pairs
+
+    def label(self, sample_index: int) -> None:  # noqa: ARG002 - pairs have no classes
+        return None
+
+    def prompt(self, sample_index: int) -> str:
+        return self._pairs.caption(sample_index)
+
+
+def _one_a_sample(config: PromptConfig, classes: Classes | None, study_seed: int, written: Storage | None) -> PromptSet:
+    if isinstance(config, TextFile):
+        return read_texts(config, None if classes is None else class_names(classes))
+    if isinstance(config, PairCaptions):
+        pairs = _open_pairs(config, study_seed, written)
+        return PromptSet((tuple(pairs.caption(index) for index in range(pairs.rows)),), labelled=False)
+    raise UserError(f"prompts '{config.kind}' are about classes, and there are none; name classes")
+
+
+def _open_pairs(config: PairCaptions, study_seed: int, written: Storage | None) -> PairSet:
+    return open_pairs(config.pairs, study_seed, None if written is None else pairs_beside(written))
 
 
 def fitting(prompts: PromptSet, counter: TokenCounter, names: Sequence[str]) -> PromptSet:

@@ -19,8 +19,12 @@ from syn_ray.prompts.prompt_set import PromptSet
 READERS = {".csv": pacsv.read_csv, ".jsonl": pajson.read_json, ".parquet": pq.read_table}
 
 
-def read_texts(config: TextFile, names: Sequence[str]) -> PromptSet:
+def read_texts(config: TextFile, names: Sequence[str] | None) -> PromptSet:
     """The prompts of a file, by class: row `i` is of class `i mod num_classes`.
+
+    Args:
+        config: which file.
+        names: of the classes; None where there are none.
 
     Raises:
         UserError: the file is gone or another one, has no such column, an empty prompt, or a label that is not what the
@@ -31,6 +35,8 @@ def read_texts(config: TextFile, names: Sequence[str]) -> PromptSet:
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"texts '{config.path}', row {row}: there is no prompt; give every sample one")
+    if names is None:
+        return PromptSet((tuple(texts),), labelled=False)
     if len(texts) < len(names):
         raise UserError(f"texts '{config.path}' has {len(texts)} prompts for {len(names)} classes; give one a class")
     if config.label_column is not None and config.label_column in table.column_names:

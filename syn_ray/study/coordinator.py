@@ -12,9 +12,9 @@ import ray
 
 from syn_ray.core.artifact import Artifact
 from syn_ray.core.resources import Resources
-from syn_ray.generate.config import SyntheticSource
+from syn_ray.generate.config import AnySource, SyntheticSource
 from syn_ray.generate.stage import check_generator, make_images
-from syn_ray.generate.work import AnySource, Request
+from syn_ray.generate.work import Request
 from syn_ray.score.scoring import Scoring
 from syn_ray.score.stage import score_images
 from syn_ray.shards.manifest import read_manifest

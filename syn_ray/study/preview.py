@@ -24,12 +24,12 @@ CELL_PX = 96
 
 
 def show_sheet(directory: Storage, out: Path) -> str:
-    """Writes the first samples of a source as one picture, a class a row where there are at most ten."""
+    """Writes the first samples of a source as one picture, a class a row where there are labels, at most ten."""
     manifest = open_source(directory)
     table = read_samples(directory, manifest, min(manifest.rows, SHEET_ROWS * SHEET_COLUMNS), ["image", "label"])
     rows = table.to_pylist()
-    labels = sorted({row["label"] for row in rows})
-    if len(labels) <= SHEET_ROWS:
+    labels = sorted({row["label"] for row in rows if row["label"] is not None})
+    if 0 < len(labels) <= SHEET_ROWS:
         grid = [[row for row in rows if row["label"] == label][:SHEET_COLUMNS] for label in labels]
     else:
         grid = [rows[start : start + SHEET_COLUMNS] for start in range(0, len(rows), SHEET_COLUMNS)]

@@ -52,7 +52,7 @@ class PromptUse:
     def written(self) -> WrittenSet | None:
         """What a model has to write; None for a set that needs none."""
         config, source = self.config, self.sources[0]
-        if not isinstance(config, ModelCaptions | Word2Sen):
+        if not isinstance(config, ModelCaptions | Word2Sen) or source.classes is None:
             return None
         return WrittenSet(prompts=config, classes=source.classes, study_seed=source.study_seed)
 

@@ -65,6 +65,12 @@ def test_errors_travel_and_are_found_inside_others():
     assert root_cause(wrapped, GenerationError, "making images failed") is error
     other = root_cause(RuntimeError("a\n  the last line \n"), GenerationError, "making images failed")
     assert (type(other), str(other)) == (GenerationError, "making images failed: the last line")
+    # What Ray Data raises for an error in a worker: the cause went with pickling, its traceback is in the text.
+    text = (
+        "task()\n  File x\nsyn_ray.core.errors.UserError: no column 'a'\n\nray.exceptions.E: UDF failed\nTo retry, ask"
+    )
+    told = root_cause(RuntimeError(text), GenerationError, "making images failed")
+    assert (type(told), str(told)) == (UserError, "no column 'a'")
     assert issubclass(UserError, SynRayError)
 
 
