@@ -10,6 +10,7 @@ from syn_ray.core.config import fingerprint_of
 from syn_ray.shards.decode import normalize
 from syn_ray.train.augment import erase, mix_pairs, soft_targets
 from syn_ray.train.data import Batch, StepBatches, first_samples
+from syn_ray.train.drop_path import share_drop_path
 from syn_ray.train.loop import Objective, Plan, Trained, in_parallel, rank_and_workers, train
 from syn_ray.train.model import create_model, create_optimizer
 from syn_ray.train.schedule import train_steps
@@ -94,6 +95,7 @@ class Classification(Objective[Batch]):
         self._num_classes = num_classes
         self._device = device
         self.model = create_model(config, num_classes, seed).to(device)
+        share_drop_path(self.model, *rank_and_workers())
         self.optimizer = create_optimizer(self.model, config.optimizer)
         self._parallel = in_parallel(self.model, device)
 

@@ -3,7 +3,7 @@
 An objective (`classify`, `clip`) brings the model, its optimizer and the gradients of a batch. Whatever makes a run
 reproducible is a function of (config, dataset, seed, step). So a run that was stopped continues from its checkpoint bit
 for bit (on a GPU as far as its kernels are deterministic), and several workers make the same steps as one, up to float
-rounding. Dropout and drop path alone depend on the number of workers: they are drawn per (seed, step, rank).
+rounding. Dropout that a model brings of its own alone depends on the number of workers; drop path does not.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Objective(Generic[B]):
 
         Args:
             batch: this worker's share.
-            seed: of this step and worker; torch's global rng has been seeded with it.
+            seed: of this step, the same for all workers; torch's global rng has been seeded with it.
 
         Returns:
             The loss; it stays on the device, so that a GPU is not waited for.
@@ -126,8 +126,8 @@ def train(
         losses: list[torch.Tensor] = []
         saved = time.monotonic()
         for batch in loader:
-            step_seed = derive_seed(plan.seed, "step", run.step, rank)
-            torch.manual_seed(step_seed)  # dropout and drop path
+            step_seed = derive_seed(plan.seed, "step", run.step, 0)
+            torch.manual_seed(step_seed)  # drop path and dropout
             losses.append(run.take_step(batch, step_seed))
             if run.step % REPORT_STEPS and run.step < plan.train_steps:
                 continue
