@@ -57,13 +57,18 @@ def make_images(
     started = time.monotonic()
     generator = next((r.source.generator for r in requests if isinstance(r.source, SyntheticSource)), None)
     batch_size = 1 if generator is None else _batch_size(generator, resources)
-    jobs = [open_job(request, images, resources, batch_size) for request in requests]
+    jobs = [open_job(request, images, resources, batch_size, drawing_device(resources)) for request in requests]
     rows = [{"job": n, "first_index": index} for n, job in enumerate(jobs) for index in job.missing()]
     if rows:
         gpus = 0.0 if generator is None else resources.gpus(ray.cluster_resources())
         for answer in _run(jobs, rows, gpus, resources, on_images):
             jobs[answer["job"]].add(answer)
     return [complete_job(job, time.monotonic() - started) for job in jobs]
+
+
+def drawing_device(resources: GenerateResources) -> str:
+    """The kind of device that actors draw on: `cuda` or `cpu`."""
+    return "cuda" if resources.gpus(ray.cluster_resources()) else "cpu"
 
 
 def _run(
