@@ -29,7 +29,8 @@ Study = Annotated[str, typer.Argument(help="A built-in study (`syn-ray studies`)
 StorageUri = Annotated[str, typer.Option("--storage", help="Where results are: a local path, s3:// or gs:// URI.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a value of the study: a.b=c. May be repeated.")]
 ResourcesFile = Annotated[Path | None, typer.Option("--resources", help="YAML file: workers, GPUs, batch sizes.")]
-ShardPath = Annotated[str, typer.Argument(help="A directory under images/, or one that holds such.")]
+ShardPath = Annotated[str, typer.Argument(help="A storage, or a directory under images/ or prompts/.")]
+SourcePath = Annotated[str, typer.Argument(help="The directory of one source, under images/.")]
 
 
 @app.command()
@@ -113,7 +114,8 @@ def fit(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) -
     """Writes results.parquet and fits.parquet from what is finished, and prints the laws."""
     from syn_ray.study.publish import write_tables
 
-    output.print(write_tables(open_study(study, storage, set_ or [])).fits.to_string(index=False))
+    opened = open_study(study, storage, set_ or [], makes_images=False)
+    output.print(write_tables(opened).fits.to_string(index=False))
 
 
 @app.command()
@@ -121,7 +123,7 @@ def report(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None
     """Writes the report from what is finished, and prints its path."""
     from syn_ray.study.publish import write_report, write_tables
 
-    opened = open_study(study, storage, set_ or [])
+    opened = open_study(study, storage, set_ or [], makes_images=False)
     output.print(f"{write_report(opened, write_tables(opened)).display}/index.html")
 
 
@@ -133,8 +135,12 @@ def verify(path: ShardPath) -> None:
     found = look(_existing(path))
     for problem in found.problems:
         output.print(str(problem), markup=False)
+    for directory in found.unfinished:
+        output.print(f"{directory.display}: not finished (no artifact.json); run again to go on", markup=False)
+    texts = f", {found.texts} texts" if found.texts else ""
     output.print(
-        f"{found.sources} sources, {found.shards} shards, {found.samples} samples: {len(found.problems)} problems"
+        f"{found.sources} sources, {found.shards} shards, {found.samples} samples{texts}: "
+        f"{len(found.problems)} problems"
     )
     if found.problems:
         raise typer.Exit(1)
@@ -142,7 +148,7 @@ def verify(path: ShardPath) -> None:
 
 @app.command()
 def show(
-    path: ShardPath,
+    path: SourcePath,
     index: Annotated[int | None, typer.Option(help="One sample: its image and how it came to be.")] = None,
     regenerate: Annotated[bool, typer.Option(help="Make the sample again and compare.")] = False,
     out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("syn_ray_show.png"),

@@ -20,7 +20,11 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
 
 ARTIFACT = "artifact.json"
-PACKAGES = ("syn_ray", "ray", "torch", "torchvision", "diffusers", "transformers", "timm", "open_clip_torch", "pyarrow")
+PACKAGES = (
+    "syn_ray", "ray", "torch", "torchvision", "diffusers", "transformers", "timm", "open_clip_torch", "pyarrow",
+    "numpy", "pillow",
+)  # fmt: skip
+"""numpy draws every order and pillow every image file, so these two decide results as well."""
 
 
 class Artifact(pydantic.BaseModel):

@@ -6,13 +6,18 @@ object store shows an object when its upload is closed.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 import uuid
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from syn_ray.core.errors import UserError
+
+ABANDONED_SECONDS = 3600.0
+"""A file that nobody has written to for so long is nobody's: one write takes seconds."""
 
 
 class Storage:
@@ -76,15 +81,32 @@ class Storage:
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
         partial = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(final)
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(final)
+        except OSError:
+            partial.unlink(missing_ok=True)  # a full disk gets its space back
+            raise
 
     def delete_file(self, name: str) -> None:
         if self.exists(name):
             self._filesystem.delete_file(self.path(name))
+
+    def delete_partials(self, older_than_seconds: float = ABANDONED_SECONDS) -> int:
+        """Removes what killed processes had half written, here and below; returns how many files.
+
+        A younger one may be another process at work. An object store keeps no such files.
+        """
+        removed = 0
+        for path in [] if self.local_path is None else self.local_path.rglob(".*.partial"):
+            with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
+                if path.stat().st_mtime < time.time() - older_than_seconds:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def delete_directory(self) -> None:
         """Removes this directory and everything in it."""

@@ -62,13 +62,21 @@ def make_images(
         if needed is not None:
             index_pairs(*needed, pairs_beside(images), PoolResources())  # reads files: wants CPUs and no accelerator
     generator = next((r.source.generator for r in requests if isinstance(r.source, SyntheticSource)), None)
-    jobs = [open_job(request, images, resources, lambda: _batch_size(generator, resources)) for request in requests]
+    device = drawing_device(resources)
+    jobs = [
+        open_job(request, images, resources, lambda: _batch_size(generator, resources), device) for request in requests
+    ]
     rows = [{"job": n, "first_index": index} for n, job in enumerate(jobs) for index in job.missing()]
     if rows:
         gpus = 0.0 if generator is None else resources.gpus(ray.cluster_resources())
         for answer in _run(jobs, rows, gpus, resources, on_images):
             jobs[answer["job"]].add(answer)
     return [complete_job(job, time.monotonic() - started) for job in jobs]
+
+
+def drawing_device(resources: GenerateResources) -> str:
+    """The kind of device that actors draw on: `cuda` or `cpu`."""
+    return "cuda" if resources.gpus(ray.cluster_resources()) else "cpu"
 
 
 def _run(

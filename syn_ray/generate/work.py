@@ -22,12 +22,15 @@ from syn_ray.shards.manifest import (
     adopt_unlisted,
     drop_damaged,
     read_manifest,
+    recover_start,
     write_manifest,
 )
 
 LARGEST_AUTO_SHARD = 1024
 MANIFEST_SECONDS = 5.0
 """The manifest is rewritten at most this often; a shard that a crash leaves unlisted is adopted, not made again."""
+DRAWS_NOISE_ON_DEVICE = {"muse"}
+"""Families whose noise is another on another kind of device."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,11 @@ class Job:
 
 
 def open_job(
-    request: Request, images: Storage, resources: GenerateResources, choose_batch_size: Callable[[], int]
+    request: Request,
+    images: Storage,
+    resources: GenerateResources,
+    choose_batch_size: Callable[[], int],
+    device: str | None = None,
 ) -> Job:
     """Opens or starts a source's directory.
 
@@ -79,14 +86,16 @@ def open_job(
         images: the `images/` directory of the storage.
         resources: fix the shard size of a source that is started.
         choose_batch_size: asked for a source that is started; one that is there keeps its own.
+        device: the kind of device that actors draw on, `cuda` or `cpu`.
 
     Raises:
         UserError: a directory that belongs to another source, an edited artifact, a real source or pairs that are too
-            few, pairs that are not indexed.
+            few, pairs that are not indexed, a source that was begun on another kind of device and cannot go on here.
     """
     source = request.source
     directory = images / directory_name(source)
-    total, what = _total_rows(source, images)
+    artifact = read_artifact(directory, source.fingerprint)
+    total, what = _total_rows(source, images, artifact, request.dataset_size)
     if total is not None and request.dataset_size is not None and request.dataset_size > total:
         raise UserError(
             f"dataset size {request.dataset_size} is beyond '{source.name}', which has {total} {what}; "
@@ -94,13 +103,13 @@ def open_job(
         )
     dataset_size = request.dataset_size or total
     assert dataset_size is not None
-    artifact = read_artifact(directory, source.fingerprint)
     manifest = read_manifest(directory, source.fingerprint)
-    found = manifest or _start(source, dataset_size, resources, choose_batch_size())
+    found = manifest or recover_start(directory, _start(source, dataset_size, resources, choose_batch_size(), device))
     intact = drop_damaged(directory, found, resources.check_bytes)
-    adopted = adopt_unlisted(directory, intact, damaged={shard.name for shard in found.shards})
+    adopted = adopt_unlisted(directory, intact, {shard.name for shard in found.shards}, total)
     if adopted != manifest:
         write_manifest(directory, adopted)
+    device_change(source, adopted, dataset_size, device)
     return Job(source, directory, adopted, dataset_size, total, artifact)
 
 
@@ -114,12 +123,44 @@ def needed_pairs(
     return needed_index(source, request.dataset_size, shard_size)
 
 
-def _total_rows(source: AnySource, images: Storage) -> tuple[int | None, str]:
+def _total_rows(
+    source: AnySource, images: Storage, artifact: Artifact | None, wanted: int | None
+) -> tuple[int | None, str]:
     """How many samples there are, and of what; None where there is no end, or where it is not known yet."""
     if isinstance(source, RealSource | EvaluationSource):
-        return source_rows(source), "class-balanced images"
+        return total_rows(source, artifact, wanted), "class-balanced images"
     pairs = open_pairs_of(source, pairs_beside(images))
     return (pairs.rows if pairs is not None and pairs.complete else None), "pairs"
+
+
+def total_rows(source: RealSource | EvaluationSource, artifact: Artifact | None, wanted: int | None) -> int:
+    """How many samples a source of real images has.
+
+    By its artifact where that holds what is wanted (None: all), so that the images themselves need not be on this
+    machine; otherwise they are counted.
+    """
+    if artifact is not None:
+        rows = int(artifact.result["rows"])
+        if isinstance(source, EvaluationSource) or (wanted is not None and wanted <= rows):
+            return rows
+    return source_rows(source)
+
+
+def device_change(source: AnySource, manifest: Manifest, dataset_size: int, device: str | None) -> str | None:
+    """What is to be said where a source was begun on one kind of device and is drawn to its end on another.
+
+    Raises:
+        UserError: the rest would be drawn with other noise.
+    """
+    if manifest.device is None or manifest.device == device or not manifest.missing(dataset_size):
+        return None
+    what = f"source '{source.name}' was begun on {manifest.device} and would go on here on {device}"
+    if isinstance(source, SyntheticSource) and source.generator.family in DRAWS_NOISE_ON_DEVICE:
+        raise UserError(
+            f"{what}; {source.generator.family} draws its noise on the device, so its images would be others: go on "
+            f"with it on {manifest.device}, or give the study another seed"
+        )
+    return f"{what}: the same seeds and noise, but images that differ by float rounding"
 
 
 def _shard_size(dataset_size: int | None, resources: GenerateResources) -> int:
@@ -128,7 +169,9 @@ def _shard_size(dataset_size: int | None, resources: GenerateResources) -> int:
     return min(dataset_size or LARGEST_AUTO_SHARD, LARGEST_AUTO_SHARD)
 
 
-def _start(source: AnySource, dataset_size: int, resources: GenerateResources, batch_size: int) -> Manifest:
+def _start(
+    source: AnySource, dataset_size: int, resources: GenerateResources, batch_size: int, device: str | None
+) -> Manifest:
     """A new source's manifest: what is fixed now and kept when the source grows."""
     return Manifest(
         name=source.name,
@@ -136,13 +179,14 @@ def _start(source: AnySource, dataset_size: int, resources: GenerateResources, b
         shard_size=_shard_size(dataset_size, resources),
         batch_size=batch_size,
         kernels=resources.kernels if isinstance(source, SyntheticSource) else {},
+        device=device if isinstance(source, SyntheticSource) else None,
     )
 
 
 def complete_job(job: Job, seconds: float) -> Artifact:
     """Writes the manifest and, last, the artifact."""
     job.manifest.prefix(job.dataset_size)
-    rows = job.manifest.rows
+    rows = job.manifest.leading_rows
     if job.artifact is not None and job.artifact.result["rows"] == rows and not job.made:
         return job.artifact
     write_manifest(job.directory, job.manifest)

@@ -7,7 +7,9 @@ a restarted run reads it through once and lists it instead of making it again.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,11 +45,18 @@ class Manifest(pydantic.BaseModel):
     batch_size: int
     kernels: dict[str, bool] = {}
     """The generator's settings that may move an image's last bit (`GenerateResources.kernels`)."""
+    device: str | None = None
+    """What draws the images, `cuda` or `cpu`; None for images that are copied, and where it was not noted."""
     shards: tuple[ShardEntry, ...] = ()
 
     @property
     def rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def leading_rows(self) -> int:
+        """The samples from the first on without a gap: the largest dataset that is whole."""
+        return self.available(max((shard.first_index + shard.rows for shard in self.shards), default=0))
 
     @property
     def size_bytes(self) -> int:
@@ -65,6 +74,11 @@ class Manifest(pydantic.BaseModel):
         """First indices of the shards that hold the first `dataset_size` samples."""
         return list(range(0, dataset_size, self.shard_size))
 
+    def fits(self, shard: ShardEntry, total_rows: int | None) -> bool:
+        """Whether a shard lies where one of this source's may: it is full, or ends with the source's `total_rows`."""
+        last = shard.rows < self.shard_size and shard.first_index + shard.rows == total_rows
+        return shard.first_index % self.shard_size == 0 and (shard.rows == self.shard_size or last)
+
     def missing(self, dataset_size: int) -> list[int]:
         """First indices of the shards still to be made for `dataset_size` samples."""
         listed = {shard.first_index for shard in self.shards}
@@ -80,17 +94,24 @@ class Manifest(pydantic.BaseModel):
         """The shards of the first `dataset_size` samples, in order.
 
         Raises:
-            UserError: one of them is not listed.
+            UserError: one of them is not listed, or two hold the same samples.
         """
+        shards = [shard for shard in self.shards if shard.first_index < dataset_size]
         missing = self.missing(dataset_size)
-        covered = sum(shard.rows for shard in self.shards if shard.first_index < dataset_size)
+        covered = sum(shard.rows for shard in shards)
         if missing or covered < dataset_size:
             absent = shard_name(missing[0]) if missing else "the rest"
             raise UserError(
                 f"source '{self.name}' lists {covered} of the first {dataset_size} samples, {absent} is missing; "
                 "run generate again"
             )
-        return [shard for shard in self.shards if shard.first_index < dataset_size]
+        for one, following in itertools.pairwise(shards):
+            if one.first_index + one.rows != following.first_index:
+                raise UserError(
+                    f"source '{self.name}' lists {one.name} of {one.rows} samples and then {following.name}, which do "
+                    "not join; run generate again"
+                )
+        return shards
 
 
 def shard_name(first_index: int) -> str:
@@ -124,15 +145,57 @@ def read_manifest(directory: Storage, fingerprint: str | None = None) -> Manifes
     return manifest
 
 
-def adopt_unlisted(directory: Storage, manifest: Manifest, damaged: set[str]) -> Manifest:
+def adopt_unlisted(
+    directory: Storage, manifest: Manifest, damaged: set[str], total_rows: int | None = None
+) -> Manifest:
     """Lists the whole shards on disk that a killed run wrote and did not list.
 
-    Those that are not of this source are left out, and so are the names in `damaged`, which are known or were listed.
+    Those that are not of this source, or were drawn in other shards, batches, kernels or on another device, are left
+    out; so are the names in `damaged`, which are known or were listed. What is listed and does not lie where a shard of
+    this manifest may is dropped: the next run makes those samples again.
+
+    Args:
+        directory: the source's.
+        manifest: its list.
+        damaged: names that are not adopted.
+        total_rows: samples the source has; None where it has no end.
     """
-    listed = {shard.name for shard in manifest.shards} | damaged
-    unlisted = [name for name in directory.files() if name.startswith("shard-") and name not in listed]
-    entries = [_examine(directory, name, manifest.fingerprint) for name in unlisted]
-    return manifest.with_shards([entry for entry in entries if entry is not None])
+    fitting = manifest.without({s.name for s in manifest.shards if not manifest.fits(s, total_rows)})
+    known = {shard.name for shard in manifest.shards} | damaged
+    unlisted = [name for name in _shard_files(directory) if name not in known]
+    found = filter(None, (_examine(directory, name, manifest.fingerprint) for name in unlisted))
+    alike = [entry for entry, drawn in found if _drawn_alike(manifest, drawn) and manifest.fits(entry, total_rows)]
+    return fitting.with_shards(alike)
+
+
+def recover_start(directory: Storage, start: Manifest) -> Manifest:
+    """The manifest of a source whose list is lost, without shards: how those on disk were drawn, else `start`.
+
+    Args:
+        directory: the source's.
+        start: what a source that is started now would have.
+    """
+    found = filter(None, (_examine(directory, name, start.fingerprint) for name in _shard_files(directory)))
+    entry, drawn = next(found, (None, {}))
+    if entry is None or "batch_size" not in drawn:
+        return start
+    kernels = {name: drawn.get("kernels", {}).get(name, value) for name, value in start.kernels.items()}
+    kept = {"batch_size": drawn["batch_size"], "kernels": kernels, "device": drawn.get("device", start.device)}
+    return start.model_copy(update={"shard_size": entry.rows, **kept})
+
+
+def _shard_files(directory: Storage) -> list[str]:
+    return [name for name in directory.files() if name.startswith("shard-")]
+
+
+def _drawn_alike(manifest: Manifest, drawn: dict[str, Any]) -> bool:
+    """Whether a shard with this provenance is what the manifest's settings give."""
+    kernels = drawn.get("kernels", {})
+    return (
+        drawn.get("batch_size") == manifest.batch_size
+        and all(kernels.get(name) == value for name, value in manifest.kernels.items())
+        and (manifest.device is None or drawn.get("device") == manifest.device)
+    )
 
 
 def drop_damaged(directory: Storage, manifest: Manifest, check_bytes: int) -> Manifest:
@@ -150,17 +213,19 @@ def _intact(directory: Storage, shard: ShardEntry, deep: bool) -> bool:
     return not deep or hashlib.sha256(directory.read_bytes(shard.name)).hexdigest() == shard.sha256
 
 
-def _examine(directory: Storage, name: str, fingerprint: str) -> ShardEntry | None:
+def _examine(directory: Storage, name: str, fingerprint: str) -> tuple[ShardEntry, dict[str, Any]] | None:
+    """The entry and the provenance of a shard on disk; None where it is not whole, or not of this source."""
     data = directory.read_bytes(name)
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-        provenance = json.loads(table.schema.metadata[PROVENANCE_KEY])
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError):
+        drawn = json.loads(table.schema.metadata[PROVENANCE_KEY])
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError):
         return None
-    if provenance["fingerprint"] != fingerprint or table.schema.names[: len(SCHEMA)] != SCHEMA.names:
+    if drawn.get("fingerprint") != fingerprint or table.schema.names[: len(SCHEMA)] != SCHEMA.names:
         return None
-    first_index = table["sample_index"][0].as_py()
-    if shard_name(first_index) != name:
+    indices = table["sample_index"].to_pylist()
+    if not indices or shard_name(indices[0]) != name or indices != list(range(indices[0], indices[0] + len(indices))):
         return None
     digest = hashlib.sha256(data).hexdigest()
-    return ShardEntry(name=name, first_index=first_index, rows=table.num_rows, size_bytes=len(data), sha256=digest)
+    entry = ShardEntry(name=name, first_index=indices[0], rows=len(indices), size_bytes=len(data), sha256=digest)
+    return entry, drawn

@@ -20,13 +20,14 @@ def read_shard(directory: Storage, shard: ShardEntry, columns: Sequence[str] | N
     """One shard's rows, with page checksums compared.
 
     Raises:
-        ShardError: the file is gone, cut off, or does not hold the rows the manifest lists.
+        ShardError: the file is gone, cut off, or does not hold the samples that the manifest lists.
+        UserError: it holds a prompt set.
     """
     where = f"{directory.display}/{shard.name}"
     try:
         table = pq.read_table(
             directory.path(shard.name),
-            columns=None if columns is None else list(columns),
+            columns=None if columns is None else list(dict.fromkeys(["sample_index", *columns])),
             filesystem=directory.filesystem,
             page_checksum_verification=True,
         )
@@ -36,7 +37,13 @@ def read_shard(directory: Storage, shard: ShardEntry, columns: Sequence[str] | N
         raise ShardError(
             f"{where}: {table.num_rows} rows, the manifest lists {shard.rows}; delete it, run generate again"
         )
-    return table.replace_schema_metadata(None)
+    if "sample_index" not in table.column_names:
+        raise UserError(f"'{directory.display}' holds texts and no images; give a directory under images/")
+    last = shard.first_index + shard.rows - 1
+    if table["sample_index"].to_pylist() != list(range(shard.first_index, last + 1)):
+        raise ShardError(f"{where}: its samples are not {shard.first_index} to {last}; delete it, run generate again")
+    asked = table if columns is None else table.select(list(columns))
+    return asked.replace_schema_metadata(None)
 
 
 def read_samples(

@@ -15,8 +15,7 @@ from syn_ray.datasets.config import FolderImages
 from syn_ray.datasets.vocabulary import class_names
 from syn_ray.evaluate.evaluation import Evaluation
 from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource, directory_name
-from syn_ray.generate.render import source_rows
-from syn_ray.generate.work import Request
+from syn_ray.generate.work import Request, total_rows
 from syn_ray.prompts.config import WordNetPrompts, without_limit
 from syn_ray.prompts.sets import make_prompt_set
 from syn_ray.prompts.tokens import check_words
@@ -147,10 +146,12 @@ class StudyPlan:
                     make_prompt_set(prompts, source.classes, source.study_seed)
 
     def check_sizes(self) -> None:
-        """Raises a UserError where a real source has fewer images than are asked of it."""
+        """Raises a UserError where a real source has fewer images than are asked of it and are copied already."""
         for curve in self.curves:
             if isinstance(curve.source, RealSource):
-                total, largest = source_rows(curve.source), curve.dataset_sizes[-1]
+                largest = curve.dataset_sizes[-1]
+                artifact = read_artifact(self.source_directory(curve.source), curve.source.fingerprint)
+                total = total_rows(curve.source, artifact, largest)
                 if total < largest:
                     raise UserError(
                         f"dataset_sizes: {largest} is beyond '{curve.source.name}', which has {total} "
@@ -201,15 +202,15 @@ def curve_status(plan: StudyPlan, curve: Curve) -> CurveStatus:
 
 def sources_intact(plan: StudyPlan, resources: GenerateResources) -> bool:
     """Whether every source of a study, evaluation sets included, holds what is asked of it, undamaged."""
-    wanted: list[tuple[AnySource, int]] = [(curve.source, plan.images_needed(curve)) for curve in plan.curves]
-    wanted += [(source, source_rows(source)) for source in plan.evaluation_sources.values()]
+    wanted: list[tuple[AnySource, int | None]] = [(curve.source, plan.images_needed(curve)) for curve in plan.curves]
+    wanted += [(source, None) for source in plan.evaluation_sources.values()]
     return all(_intact(plan.source_directory(source), source, rows, resources) for source, rows in wanted)
 
 
-def _intact(directory: Storage, source: AnySource, rows: int, resources: GenerateResources) -> bool:
-    if read_artifact(directory, source.fingerprint) is None:
-        return False
+def _intact(directory: Storage, source: AnySource, rows: int | None, resources: GenerateResources) -> bool:
+    """Whether a source holds `rows` samples (None: all), by its own record: its images may be on another machine."""
+    artifact = read_artifact(directory, source.fingerprint)
     manifest = read_manifest(directory, source.fingerprint)
-    if manifest is None or manifest.missing(rows):
+    if artifact is None or manifest is None or manifest.missing(artifact.result["rows"] if rows is None else rows):
         return False
     return drop_damaged(directory, manifest, resources.check_bytes) == manifest

@@ -81,11 +81,14 @@ def _snapshot(coordinator: Any) -> Snapshot | None:
 
 
 def _beat(watch: Watch, coordinator: Any, stop: threading.Event, study: Storage) -> None:
+    doing: dict[str, str] = {}
+    words = "starting"
     while not stop.is_set():
         snapshot = _snapshot(coordinator)
         if snapshot is not None:
-            with contextlib.suppress(OSError):  # a storage that hiccups must not end the beats
-                heartbeat.beat(study, snapshot.doing, watch.words(snapshot).strip())
+            doing, words = snapshot.doing, watch.words(snapshot).strip()
+        with contextlib.suppress(OSError):  # a storage that hiccups must not end the beats
+            heartbeat.beat(study, doing, words)
         stop.wait(heartbeat.BEAT_SECONDS)
     heartbeat.end(study)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING
 import yaml
 from rich.console import Console
 
-from syn_ray.core.errors import MissingResultError
+from syn_ray.core.errors import MissingResultError, SynRayError
 from syn_ray.core.resources import Resources
 from syn_ray.core.storage import Storage
+from syn_ray.study.changes import FILE, check_changes
 from syn_ray.study.config import StudyConfig, load_study
 from syn_ray.study.environment import set_environment
+from syn_ray.study.heartbeat import only_driver
 from syn_ray.study.plan import StudyPlan, curve_status, sources_intact
 
 if TYPE_CHECKING:
@@ -89,17 +92,27 @@ def run_study(
 
     Raises:
         UserError: the study, the storage or a directory in it is wrong.
-        SynRayError: a stage failed; run again to continue.
+        SynRayError: a stage failed; run again to continue. What is finished is in the tables and the report. Or
+            another process runs the study.
     """
     plan = open_study(study, storage, overrides)
-    resources = resources or Resources()
+    resources, console = resources or Resources(), console or Console()
     if not sources_intact(plan, resources.generate) or not all(
         curve_status(plan, curve).complete for curve in plan.curves
     ):
-        set_environment()
-        from syn_ray.study.session import run_curves  # loads Ray and torch
+        say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        with only_driver(plan.root, say):
+            set_environment()
+            from syn_ray.study.session import run_curves  # loads Ray and torch
 
-        run_curves(plan, resources, scheduler, console or Console())
+            plan.storage.delete_partials()
+            try:
+                run_curves(plan, resources, scheduler, console)
+            except SynRayError:
+                with contextlib.suppress(SynRayError):  # the first error is the one to be told
+                    publish(plan)
+                    say(f"what is finished: {StudyResult(plan).report}")
+                raise
     publish(plan)
     return StudyResult(plan)
 
@@ -111,13 +124,27 @@ def publish(plan: StudyPlan) -> None:
     write_report(plan, write_tables(plan))
 
 
-def open_study(study: str | StudyConfig, storage: str | Path, overrides: Sequence[str] = ()) -> StudyPlan:
-    """A study in a storage that can be written, with its resolved file there."""
+def open_study(
+    study: str | StudyConfig, storage: str | Path, overrides: Sequence[str] = (), *, makes_images: bool = True
+) -> StudyPlan:
+    """A study in a storage that can be written, with its resolved file there.
+
+    Args:
+        study: as in `run_study`.
+        storage: as in `run_study`.
+        overrides: as in `run_study`.
+        makes_images: False where only results are looked at; the real images need not be on this machine then.
+
+    Raises:
+        UserError: the study or the storage is wrong, or finished results of the study there would be left out.
+    """
     config = study if isinstance(study, StudyConfig) else load_study(study, overrides)
     plan = StudyPlan(config, Storage(storage))
     plan.check_prompts()
-    plan.check_sizes()
+    if makes_images:
+        plan.check_sizes()
     plan.storage.check_writable()
+    check_changes(plan)
     write_study_file(plan)
     return plan
 
@@ -125,4 +152,4 @@ def open_study(study: str | StudyConfig, storage: str | Path, overrides: Sequenc
 def write_study_file(plan: StudyPlan) -> None:
     """The study as it was understood, every default filled in."""
     text = yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    plan.root.write_bytes("study.yaml", text.encode())
+    plan.root.write_bytes(FILE, text.encode())

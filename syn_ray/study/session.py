@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import ray
@@ -12,13 +13,15 @@ from syn_ray.core.errors import SynRayError, root_cause
 from syn_ray.core.resources import Resources
 from syn_ray.evaluate.stage import evaluate_runs
 from syn_ray.generate.config import SyntheticSource
-from syn_ray.generate.stage import check_generator, make_images
-from syn_ray.generate.work import Request
+from syn_ray.generate.stage import check_generator, drawing_device, make_images
+from syn_ray.generate.work import Request, device_change
 from syn_ray.prompts.stage import write_prompts
 from syn_ray.score.stage import score_images
+from syn_ray.shards.manifest import read_manifest
 from syn_ray.study.cluster import check_resources, check_shared, connected
 from syn_ray.study.coordinator import start_coordinator
 from syn_ray.study.grid import run_grid
+from syn_ray.study.heartbeat import beating, only_driver
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.progress import shown
 from syn_ray.study.prompts import PromptUse, long_prompts, unwritten
@@ -34,7 +37,9 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
     with connected(resources):
         check_resources(resources)
         check_shared(plan.storage)
-        prepare_prompts(plan, resources, console)
+        tell_devices(plan, resources, console)
+        with beating(plan.root, "preparing"):
+            prepare_prompts(plan, resources, console)
         coordinator = start_coordinator(plan, resources)
         with shown(plan, coordinator, console):
             try:
@@ -47,6 +52,20 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
             raise root_cause(
                 grid.errors[0], SynRayError, f"study '{plan.config.name}': a curve failed"
             ) from grid.errors[0]
+
+
+def tell_devices(plan: StudyPlan, resources: Resources, console: Console) -> None:
+    """Says which sources were begun on another kind of device than they would go on with.
+
+    Raises:
+        UserError: one of them would go on with other noise.
+    """
+    device = drawing_device(resources.generate)
+    for curve in plan.curves:
+        manifest = read_manifest(plan.source_directory(curve.source), curve.source.fingerprint)
+        line = manifest and device_change(curve.source, manifest, plan.images_needed(curve), device)
+        if line:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def prepare_prompts(plan: StudyPlan, resources: Resources, console: Console) -> None:
@@ -70,6 +89,7 @@ def write_sets(plan: StudyPlan, uses: Sequence[PromptUse], resources: Resources,
 
 def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
     """Makes the images of every curve, and the evaluation sets."""
+    tell_devices(plan, resources, console)
     prepare_prompts(plan, resources, console)
     generate = plan.resolve_shard_size(resources.generate)
     generators = [c.source.generator for c in plan.curves if isinstance(c.source, SyntheticSource)]
@@ -125,8 +145,10 @@ def run_stage(name: str, plan: StudyPlan, resources: Resources, console: Console
 
     Raises:
         UserError: an earlier stage has not run.
+        SynRayError: the stage failed, or another process runs the study.
     """
-    with connected(resources):
+    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with only_driver(plan.root, say), connected(resources), beating(plan.root, f"stage {name}"):
         check_resources(resources)
         check_shared(plan.storage)
         STAGES[name](plan, resources, console)

@@ -1,13 +1,14 @@
 """Fingerprints, messages, seeds, storage and artifacts."""
 
 import json
+import os
 import pickle
 from typing import Literal
 
 import pydantic
 import pytest
 
-from syn_ray.core.artifact import read_artifact, write_artifact
+from syn_ray.core.artifact import package_versions, read_artifact, write_artifact
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config, defaults_not_from_paper, validate
 from syn_ray.core.errors import GenerationError, SynRayError, UserError, nearest, root_cause
 from syn_ray.core.resources import PoolResources, Resources, TrainResources, load_resources
@@ -133,6 +134,28 @@ def test_storage_shows_whole_files_only(tmp_path):
     assert pickle.loads(pickle.dumps(storage)).uri == storage.uri
     storage.delete_directory()
     assert not storage.exists()
+
+
+def test_what_a_killed_process_had_half_written_is_removed_and_nothing_else(tmp_path):
+    storage = Storage(tmp_path)
+    storage.write_bytes("runs/a/model.bin", b"whole")
+    left, young = tmp_path / "runs/a/.model.bin.0badcafe.partial", tmp_path / "runs/.b.bin.12345678.partial"
+    for path in (left, young):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    assert storage.delete_partials() == 1
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"model.bin", young.name}
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    (tmp_path / "file").mkdir()  # a file cannot take a directory's name
+    with pytest.raises(OSError, match="file"):
+        Storage(tmp_path).write_bytes("file", b"123")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_versions_name_what_draws_orders_and_writes_images():
+    assert {"numpy", "pillow", "torch", "ray"} <= set(package_versions())
 
 
 def test_storage_that_cannot_be_written_is_said(tmp_path):

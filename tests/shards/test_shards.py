@@ -7,9 +7,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from syn_ray.core.artifact import write_artifact
 from syn_ray.core.errors import ShardError, UserError
 from syn_ray.core.storage import Storage
-from syn_ray.shards.manifest import Manifest, adopt_unlisted, drop_damaged, read_manifest, write_manifest
+from syn_ray.prompts.cache import write_texts
+from syn_ray.shards.manifest import (
+    Manifest,
+    adopt_unlisted,
+    drop_damaged,
+    read_manifest,
+    recover_start,
+    write_manifest,
+)
 from syn_ray.shards.reader import read_sample, read_samples
 from syn_ray.shards.schema import SCHEMA, Sample
 from syn_ray.shards.verify import verify
@@ -17,6 +26,8 @@ from syn_ray.shards.writer import write_shard
 
 FINGERPRINT = "a" * 64
 NAMES = ("cat", "dog")
+KERNELS = {"compile": False, "vae_slicing": True}
+DRAWN = {"fingerprint": FINGERPRINT, "batch_size": 4, "kernels": KERNELS, "device": "cpu"}
 
 
 def _png(seed):
@@ -25,18 +36,27 @@ def _png(seed):
     return buffer.getvalue()
 
 
-def _write(directory, start, rows=8, fingerprint=FINGERPRINT):
+def _write(directory, start, rows=8, **drawn):
     samples = [Sample(i, _png(i), i % 2, f"a {NAMES[i % 2]}", i * 7) for i in range(start, start + rows)]
-    return write_shard(directory, samples, provenance={"fingerprint": fingerprint})
+    return write_shard(directory, samples, provenance=DRAWN | drawn)
+
+
+def _complete(directory, rows, fingerprint=FINGERPRINT):
+    write_artifact(
+        directory, kind="images", name="source", fingerprint=fingerprint, config={}, seconds=0.0, result={"rows": rows}
+    )
 
 
 @pytest.fixture
 def source(tmp_path):
     """Three shards of eight samples."""
     directory = Storage(tmp_path / "images" / "source")
-    manifest = Manifest(name="source", fingerprint=FINGERPRINT, shard_size=8, batch_size=4)
+    manifest = Manifest(
+        name="source", fingerprint=FINGERPRINT, shard_size=8, batch_size=4, kernels=KERNELS, device="cpu"
+    )
     manifest = manifest.with_shards([_write(directory, start) for start in (16, 0, 8)])
     write_manifest(directory, manifest)
+    _complete(directory, 24)
     return directory, manifest
 
 
@@ -121,6 +141,52 @@ def test_verify_names_what_is_gone_cut_off_or_changed_outside_images(source):
     assert reasons[2].startswith("its sha256 is not the manifest's")
 
 
+def test_verify_looks_at_prompts_beside_images(source, tmp_path):
+    """A storage as `word2sen` leaves it: its shards hold texts."""
+    texts = Storage(tmp_path / "prompts" / "word2sen-bbbbbbbb")
+    entry = write_texts(texts, 0, [(0, 0, "a cat sleeps"), (1, 0, "a dog runs"), (1, 1, "a dog sits")])
+    manifest = Manifest(name="word2sen", fingerprint="b" * 64, shard_size=2, batch_size=4).with_shards([entry])
+    write_manifest(texts, manifest)
+    (tmp_path / "studies" / "mine" / "runs").mkdir(parents=True)
+    (tmp_path / "studies" / "mine" / "manifest.json").write_text("{}")  # never looked at
+    report = verify(Storage(tmp_path))
+    assert (report.sources, report.shards, report.samples, report.texts, report.problems) == (2, 4, 24, 3, [])
+    assert [directory.uri for directory in report.unfinished] == [texts.uri]
+    write_texts(texts, 0, [(0, 0, "a cat sleeps"), (1, 0, "a dog runs"), (1, 1, "a dog lies")])
+    (problem,) = verify(Storage(tmp_path)).problems
+    assert problem.reason == "its sha256 is not the manifest's; delete it and run again"
+
+
+def test_verify_reads_the_second_size(tmp_path):
+    directory = Storage(tmp_path)
+    samples = [Sample(i, _png(i), 0, "a cat", i, _png(100 + i) if i else b"no image") for i in range(4)]
+    manifest = Manifest(name="source", fingerprint=FINGERPRINT, shard_size=4, batch_size=4)
+    write_manifest(directory, manifest.with_shards([write_shard(directory, samples, provenance=DRAWN)]))
+    (problem,) = verify(directory).problems
+    assert problem.sample_index == 0
+    assert problem.reason.startswith("image_second: the image does not decode")
+
+
+def test_verify_names_gaps_edited_records_and_what_is_not_finished(source):
+    directory, manifest = source
+    write_manifest(directory, manifest.without({"shard-00000008.parquet"}))
+    (problem,) = verify(directory).problems
+    assert str(problem) == (
+        f"{directory.display}/shard-00000008.parquet: the manifest does not list it, and artifact.json says that 24 "
+        "are there; run generate again"
+    )
+    record = directory.read_bytes("artifact.json")
+    directory.write_bytes("artifact.json", record.replace(b"24", b"16"))
+    (problem,) = verify(directory).problems
+    assert str(problem).startswith(f"{directory.display}/artifact.json: it was edited")
+    directory.delete_file("artifact.json")
+    report = verify(directory)
+    assert (report.problems, [d.uri for d in report.unfinished]) == ([], [directory.uri])  # a run may be at work there
+    directory.write_bytes("manifest.json", b"[]")
+    (problem,) = verify(directory).problems
+    assert str(problem).startswith(f"{directory.display}/manifest.json: not a manifest; delete it")
+
+
 def test_verify_of_a_directory_without_sources_is_the_users_mistake(tmp_path):
     with pytest.raises(UserError, match="holds no source"):
         verify(Storage(tmp_path))
@@ -143,6 +209,71 @@ def test_whole_shards_that_a_killed_run_left_are_adopted(source):
     _flip(directory, manifest.shards[1].name, 600)
     _write(directory, 16, fingerprint="b" * 64)
     assert adopt_unlisted(directory, unlisted, set()) == unlisted
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"batch_size": 8}, {"kernels": KERNELS | {"compile": True}}, {"device": "cuda"}],
+    ids=["batch size", "kernels", "device"],
+)
+def test_shards_drawn_otherwise_are_not_adopted(source, other):
+    directory, manifest = source
+    unlisted = manifest.without({manifest.shards[1].name})
+    _write(directory, 8, **other)
+    assert adopt_unlisted(directory, unlisted, set()) == unlisted
+    _write(directory, 8)
+    assert adopt_unlisted(directory, unlisted, set()) == manifest
+
+
+def test_shards_of_another_size_are_neither_adopted_nor_kept(source):
+    """Sixteen samples where shards hold eight: adopted beside shard 8 they would be there twice."""
+    directory, manifest = source
+    start = manifest.model_copy(update={"shards": ()})
+    long, short = _write(directory, 0, rows=16), _write(directory, 16, rows=4)
+    adopted = adopt_unlisted(directory, start, set())
+    assert [shard.first_index for shard in adopted.shards] == [8]
+    wrongly = start.with_shards([long, short])  # as earlier versions listed them
+    assert adopt_unlisted(directory, wrongly, set(), total_rows=None).missing(24) == [0, 16]
+    assert adopt_unlisted(directory, wrongly, set(), total_rows=20).missing(20) == [
+        0
+    ]  # a source may end with a short one
+
+
+def test_a_manifest_that_lists_samples_twice_is_not_read(source):
+    directory, manifest = source
+    twice = manifest.with_shards([_write(directory, 0, rows=16)])
+    with pytest.raises(UserError) as caught:
+        read_samples(directory, twice, 24)
+    assert str(caught.value) == (
+        "source 'source' lists shard-00000000.parquet of 16 samples and then shard-00000008.parquet, which do not "
+        "join; run generate again"
+    )
+
+
+def test_a_shard_with_other_samples_than_listed_is_not_read(source):
+    directory, manifest = source
+    stranger = directory.read_bytes(manifest.shards[2].name)
+    directory.write_bytes(manifest.shards[1].name, stranger)
+    for columns in (None, ["image", "label"]):
+        with pytest.raises(ShardError, match=r"00000008.parquet: its samples are not 8 to 15; delete it, run generate"):
+            read_samples(directory, manifest, 24, columns)
+    assert read_samples(directory, manifest, 8, ["label"]).column_names == ["label"]
+
+
+def test_a_lost_manifest_is_begun_as_its_shards_were_drawn(source):
+    directory, manifest = source
+    today = manifest.model_copy(
+        update={
+            "shards": (),
+            "shard_size": 4,
+            "batch_size": 2,
+            "device": "cuda",
+            "kernels": dict.fromkeys(KERNELS, False),
+        }
+    )
+    assert recover_start(directory, today) == manifest.model_copy(update={"shards": ()})
+    assert adopt_unlisted(directory, recover_start(directory, today), set()) == manifest
+    assert recover_start(directory / "elsewhere", today) == today
 
 
 def test_a_manifest_with_a_missing_shard_is_said(source):

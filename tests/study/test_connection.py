@@ -1,0 +1,68 @@
+"""The Ray a study runs on: what is said of one that does not answer, and whose token is used afterwards."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from syn_ray.core.errors import SynRayError
+from syn_ray.study.cluster import _join, _knock
+
+pytestmark = pytest.mark.ray
+
+TOKENS = """
+from syn_ray.study.cluster import _own_token
+from ray._raylet import AuthenticationTokenLoader, Config, get_authentication_mode
+
+def sent():
+    return AuthenticationTokenLoader.instance().get_token_for_http_header()["authorization"].split()[1]
+
+with _own_token():
+    os.environ["RAY_AUTH_MODE"] = "token"  # as ray.init does where it is unset
+    Config.initialize("")
+    own = sent()
+print(own != {users!r}, get_authentication_mode(), sorted(name for name in os.environ if name.startswith("RAY_AUTH")))
+os.environ["RAY_AUTH_MODE"] = "token"
+Config.initialize("")
+print(sent() == {users!r})
+with _own_token():
+    print(sent() == own)
+"""
+
+
+def test_a_local_ray_leaves_no_token_behind(tmp_path):
+    """What ray.init does to the environment is done here by hand: a Ray of its own would take ten seconds."""
+    users = "0123456789abcdef" * 4
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text(users)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    code = "import os\n" + TOKENS.format(users=users)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=environment | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=110
+    )
+    assert done.stdout.splitlines() == ["True 0 []", "True", "False"], done.stderr
+
+
+def test_an_address_where_nobody_answers_is_said():
+    """Ray itself knocks for more than five minutes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers there
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        with pytest.raises(SynRayError) as refused:
+            _join(address)
+    assert re.fullmatch(
+        rf"RAY_ADDRESS is '{address}' and no cluster takes this process there \(.*Connection refused\); start it, give "
+        r"its token, or unset RAY_ADDRESS to run on this machine",
+        str(refused.value),
+    )
+    assert refused.value.exit_code == 1
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "ray://127.0.0.1:1", "127.0.0.1:{port}", "localhost:{port}"])
+def test_addresses_that_may_answer_are_left_to_ray(address):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        _knock(address.format(port=listening.getsockname()[1]))
