@@ -17,10 +17,11 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.seeds import derive_seed
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedImages, EmbeddedPairs, ImageText
+from syn_ray.datasets.image_set import RealImage
 from syn_ray.datasets.pair_files import PairRoot
 from syn_ray.datasets.pair_index import PairIndex, entries_of, leading, read_entry, read_files
 from syn_ray.datasets.pair_parquet import find_columns, image_column_bytes, in_parquet
-from syn_ray.datasets.real import RealImage, open_images
+from syn_ray.datasets.real import open_images
 
 Split = Literal["train", "held_out"]
 READERS = 16
@@ -120,7 +121,7 @@ class _Embedded:
     def caption(self, index: int) -> str:
         caption = self._captions[self._order[index]]
         assert caption is not None  # all shipped images have one
-        return caption
+        return str(caption)
 
     def read(self, indices: Sequence[int]) -> list[bytes]:
         return [real.image for real in self._images.read(self._order[list(indices)].tolist())]

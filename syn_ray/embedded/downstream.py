@@ -49,7 +49,7 @@ def family_labels(labels: NDArray[np.integer]) -> NDArray[np.int32]:
     """The family of each image, from its class."""
     family_of = {CLASS_NAMES.index(name): number for number, names in enumerate(FAMILIES) for name in names}
     table = np.array([family_of[label] for label in range(len(CLASS_NAMES))], dtype=np.int32)
-    return table[labels]
+    return np.asarray(table[labels])
 
 
 def shade_labels(captions: Sequence[str | None]) -> NDArray[np.int32]:

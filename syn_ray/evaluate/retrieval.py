@@ -52,11 +52,14 @@ def recall(
     image_ranks = torch.cat(
         [
             _image_ranks(part @ texts.T, owner, start)
-            for start, part in zip(range(0, len(images), chunk), images.split(chunk), strict=True)
+            for start, part in zip(range(0, len(images), chunk), torch.split(images, chunk), strict=True)
         ]
     )
     text_ranks = torch.cat(
-        [_text_ranks(part @ images.T, own) for part, own in zip(texts.split(chunk), owner.split(chunk), strict=True)]
+        [
+            _text_ranks(part @ images.T, own)
+            for part, own in zip(torch.split(texts, chunk), torch.split(owner, chunk), strict=True)
+        ]
     )
     return {
         f"{name}_recall_at_{count}": float((ranks < count).double().mean())

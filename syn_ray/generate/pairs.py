@@ -12,10 +12,10 @@ from PIL import Image
 from syn_ray.core.errors import GenerationError, UserError
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedPairs, ImageText
+from syn_ray.datasets.image_set import RealImage
 from syn_ray.datasets.pair_index import PairIndex
 from syn_ray.datasets.pair_samples import UNREADABLE
 from syn_ray.datasets.pairs import PairSet, open_pairs
-from syn_ray.datasets.real import RealImage
 from syn_ray.generate.config import AnySource, ImageFormat, MixedSource, PairSource, SyntheticSource, directory_name
 from syn_ray.generate.encode import fit_file, second_form
 from syn_ray.prompts.config import PairCaptions

@@ -104,7 +104,7 @@ def _own_token() -> Iterator[None]:
 
 def _forget_token() -> None:
     """Ray keeps the mode and the token of its first connection, whatever the environment says later."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # there is no public way
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled; no public way
 
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

@@ -6,7 +6,7 @@ import torch
 from timm.layers import DropPath
 
 
-class GlobalDropPath(DropPath):
+class GlobalDropPath(DropPath):  # type: ignore[misc]  # timm is read as Any
     """timm's drop path, drawn for the global batch and cut to this worker's share of it.
 
     It takes for granted that each worker's rng stands at the same place, that all shares are equally large, and that
@@ -33,4 +33,5 @@ def share_drop_path(model: torch.nn.Module, rank: int, world_size: int) -> None:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is DropPath:
-                setattr(parent, name, GlobalDropPath(child.drop_prob, child.scale_by_keep, rank, world_size))
+                drop = (float(child.drop_prob), bool(child.scale_by_keep))
+                setattr(parent, name, GlobalDropPath(*drop, rank, world_size))

@@ -121,7 +121,7 @@ def test_the_papers_table_is_whole():
     assert wide.shape == (15, 16)
     # The paper prints tenths of a percent, the sets and their mean: half a tenth of rounding each.
     assert (wide[list(DOWNSTREAM)].mean(axis=1) - wide["average"]).abs().max() <= 0.0010 + 1e-9
-    assert wide.loc[(371_000_000, "mixed"), ["food101", "country211"]].tolist() == pytest.approx([0.846, 0.160])
+    assert wide.loc[(371_000_000, "mixed"), ["food101", "country211"]].to_list() == pytest.approx([0.846, 0.160])
     assert set(paper[paper["eval_set"] == "pets"]["metric"]) == {"mean_per_class"}
 
 
@@ -130,6 +130,6 @@ def test_the_released_checkpoints_figures_are_losses_and_fractions():
     released = table[table["reference"] == RELEASED_CLIP]
     wide = released.pivot(index=["source", "dataset_size"], columns="metric", values="value")
     assert wide.shape == (12, 2)
-    assert wide.loc[("real", 371_000_000)].to_dict() == pytest.approx({"top1": 0.663, "loss": 1.550})
+    assert wide.xs(("real", 371_000_000)).to_dict() == pytest.approx({"top1": 0.663, "loss": 1.550})
     for source in ("real", "synthetic", "mixed"):  # more captions, lower loss
         assert wide.loc[source]["loss"].is_monotonic_decreasing

@@ -72,7 +72,7 @@ def vit_by_hand(tensors: dict[str, torch.Tensor], images: torch.Tensor) -> torch
         x = x + linear(attended.transpose(1, 2).flatten(2), f"blocks.{block}.attn.proj")
         hidden = functional.gelu(linear(norm(x, f"blocks.{block}.norm2"), f"blocks.{block}.mlp.fc1"))
         x = x + linear(hidden, f"blocks.{block}.mlp.fc2")
-    return linear(norm(x, "norm")[:, 0], "head")
+    return torch.as_tensor(linear(norm(x, "norm")[:, 0], "head"))
 
 
 def photographs(number: int) -> list[bytes]:
@@ -131,11 +131,11 @@ def test_a_released_clip_file_is_loaded_with_quickgelu(tiny_clip, pictures, tmp_
     quick = open_clip.model.CLIP(**config, quick_gelu=True).eval()
     quick.load_state_dict(clip.model.state_dict())
     with torch.no_grad():
-        for found, expected in zip(
-            clip.model.get_logits(images, tokens), quick.get_logits(images, tokens), strict=True
-        ):
+        model: Any = clip.model
+        for found, expected in zip(model.get_logits(images, tokens), quick.get_logits(images, tokens), strict=True):
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-        exact = load_clip(tiny_clip).model.get_logits(images, tokens)[0]
+        plain: Any = load_clip(tiny_clip).model
+        exact = plain.get_logits(images, tokens)[0]
     assert (exact - found.T).abs().max() > 1e-3  # GELU is told apart
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     assert (clip.preprocess.mean, clip.preprocess.std) == (mean, std)  # OpenAI's

@@ -191,11 +191,11 @@ def test_more_than_there_are_is_said(tmp_path):
     rows = open_pairs(TUNING, 5, None).rows
     for source in (_real(), _drawn()):
         with pytest.raises(UserError) as caught:
-            open_job(Request(source, rows + 1), Storage(tmp_path / "images"), GenerateResources(), 4)
+            open_job(Request(source, rows + 1), Storage(tmp_path / "images"), GenerateResources(), lambda: 4)
         assert str(caught.value) == (
             f"dataset size {rows + 1} is beyond '{source.name}', which has {rows} pairs; give at most {rows}"
         )
-        job = open_job(Request(source), Storage(tmp_path / "images"), GenerateResources(), 4)
+        job = open_job(Request(source), Storage(tmp_path / "images"), GenerateResources(), lambda: 4)
         assert (job.dataset_size, job.rows(rows // 1024 * 1024)) == (rows, rows % 1024)
 
 

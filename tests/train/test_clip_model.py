@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import open_clip
 import pytest
@@ -20,7 +21,7 @@ CAPTIONS = ["a red thing", "a caption of more than the eight tokens that fit", "
 
 def test_an_untrained_model_is_open_clips_own(make_clip_config, tmp_path):
     config = make_clip_config()
-    model = create_clip(config, seed=5)
+    model: Any = create_clip(config, seed=5)
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config.architecture}))
     torch.manual_seed(derive_seed(5, "model"))
     own = open_clip.create_model(f"local-dir:{tmp_path}", load_weights=False)
@@ -30,14 +31,14 @@ def test_an_untrained_model_is_open_clips_own(make_clip_config, tmp_path):
         assert torch.equal(one, other), name
     assert model.visual.preprocess_cfg == own.visual.preprocess_cfg
     assert "QuickGELU" in str(model.visual)
-    other_seed = create_clip(config, seed=6)
+    other_seed: Any = create_clip(config, seed=6)
     assert not torch.equal(other_seed.token_embedding.weight, model.token_embedding.weight)
 
 
 @pytest.mark.parametrize("changes", [{}, {"loss": "siglip"}, {"model_cfg": {"custom_text": True}}])
 def test_an_exported_model_loads_in_open_clip_alone(make_clip_config, tmp_path, changes):
     config = make_clip_config(mean=(0.5, 0.4, 0.3), **changes)
-    model = create_clip(config, seed=1).eval()
+    model: Any = create_clip(config, seed=1).eval()
     with torch.no_grad():
         model.logit_scale.fill_(3.5)
     export_clip(model, config, Storage(tmp_path / "model"))
@@ -61,7 +62,7 @@ def test_an_exported_model_loads_in_open_clip_alone(make_clip_config, tmp_path, 
 
 def test_the_weights_alone_load_by_name(make_clip_config, tmp_path):
     config = make_clip_config()
-    model = create_clip(config, seed=1)
+    model: Any = create_clip(config, seed=1)
     export_clip(model, config, Storage(tmp_path / "model"))
     (tmp_path / "known-by-name.json").write_text(json.dumps(config.architecture))
     open_clip.add_model_config(tmp_path / "known-by-name.json")
@@ -77,7 +78,7 @@ def test_the_weights_alone_load_by_name(make_clip_config, tmp_path):
 )
 def test_decay_spares_norms_biases_and_the_logit_scale(make_clip_config, changes):
     config = make_clip_config(**changes)
-    model = create_clip(config, 0)
+    model: Any = create_clip(config, 0)
     optimizer = create_clip_optimizer(model, config.optimizer)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decayed, plain = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
@@ -115,7 +116,8 @@ def test_no_pretrained_tower_is_asked_for():
     text = {"width": 8, "heads": 1, "layers": 1}
     model_cfg = {"embed_dim": 8, "vision_cfg": tower, "text_cfg": text}
     config = ClipConfig.model_validate({"model": "with-timm", "model_cfg": model_cfg})
-    one, again, other = (create_clip(config, seed).visual.trunk.blocks[0].attn.qkv.weight for seed in (0, 0, 1))
+    models: list[Any] = [create_clip(config, seed) for seed in (0, 0, 1)]
+    one, again, other = (model.visual.trunk.blocks[0].attn.qkv.weight for model in models)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert config.model_cfg == model_cfg
