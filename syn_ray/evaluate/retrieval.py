@@ -55,12 +55,8 @@ def recall(
             for start, part in zip(range(0, len(images), chunk), torch.split(images, chunk), strict=True)
         ]
     )
-    text_ranks = torch.cat(
-        [
-            _text_ranks(part @ images.T, own)
-            for part, own in zip(torch.split(texts, chunk), torch.split(owner, chunk), strict=True)
-        ]
-    )
+    parts = zip(torch.split(texts, chunk), torch.split(owner, chunk), strict=True)
+    text_ranks = torch.cat([_text_ranks(part @ images.T, own) for part, own in parts])
     return {
         f"{name}_recall_at_{count}": float((ranks < count).double().mean())
         for name, ranks in (("image_to_text", image_ranks), ("text_to_image", text_ranks))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.layers import DropPath
 
@@ -31,7 +33,6 @@ class GlobalDropPath(DropPath):  # type: ignore[misc]  # timm is read as Any
 def share_drop_path(model: torch.nn.Module, rank: int, world_size: int) -> None:
     """Puts `GlobalDropPath` in the place of each drop path of a model."""
     for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) is DropPath:
-                drop = (float(child.drop_prob), bool(child.scale_by_keep))
-                setattr(parent, name, GlobalDropPath(*drop, rank, world_size))
+        drops: list[tuple[str, Any]] = [(name, c) for name, c in parent.named_children() if type(c) is DropPath]
+        for name, drop in drops:
+            setattr(parent, name, GlobalDropPath(drop.drop_prob, drop.scale_by_keep, rank, world_size))

@@ -35,10 +35,10 @@ def test_eight_pairs_are_learnt_by_heart(make_clip_config, make_pairs, checkpoin
     config = make_clip_config(epochs=60, augment={"shift_px": 0}, optimizer={"weight_decay": 0})
     trained = train_clip(config, make_pairs(8), seed=0, checkpoints=checkpoints)
     assert trained.train_loss < 0.05
-    assert not trained.model.training
     figures = (trained.batch_size, trained.train_steps, trained.samples_seen, trained.epochs, trained.unique_images)
     assert figures == (8, 60, 480, 60, 8)
     assert trained.logit_scale == pytest.approx(trained.model.get_parameter("logit_scale").exp().item())
+    assert not trained.model.training
 
 
 @pytest.mark.parametrize("changes", [{}, {"micro_batch_size": 9, "loss": "siglip"}])

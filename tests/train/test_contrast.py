@@ -132,7 +132,9 @@ def test_the_logit_scale_stays_within_its_limits(make_clip_config, make_pairs, t
         batch = random_batch(16)
         for _ in range(5):
             objective.backward(batch, 0)
-            objective.model.get_parameter("logit_scale").grad.fill_(-1.0 if start > 1 else 1.0)
+            gradient = objective.model.get_parameter("logit_scale").grad
+            assert gradient is not None
+            gradient.fill_(-1.0 if start > 1 else 1.0)
             objective.optimizer.step()
             objective.after_step()
         assert objective.logit_scale == pytest.approx(100 if start > 1 else 1, rel=1e-6)
