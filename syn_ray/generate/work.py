@@ -11,6 +11,7 @@ from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
+from syn_ray.datasets.real import check_unchanged, images_revision
 from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource, directory_name
 from syn_ray.generate.render import source_rows
 from syn_ray.shards.manifest import (
@@ -27,6 +28,8 @@ MANIFEST_SECONDS = 5.0
 """The manifest is rewritten at most this often; a shard that a crash leaves unlisted is adopted, not made again."""
 
 AnySource = SyntheticSource | RealSource | EvaluationSource
+OfImages = RealSource | EvaluationSource
+"""Sources that copy real images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +92,8 @@ def open_job(request: Request, images: Storage, resources: GenerateResources, ba
     found = manifest or _start(source, dataset_size, resources, batch_size)
     intact = drop_damaged(directory, found, resources.check_bytes)
     adopted = adopt_unlisted(directory, intact, damaged={shard.name for shard in found.shards})
+    if adopted.missing(dataset_size):
+        check_images(source, adopted)
     if adopted != manifest:
         write_manifest(directory, adopted)
     return Job(source, directory, adopted, dataset_size, total, artifact)
@@ -103,7 +108,15 @@ def _start(source: AnySource, dataset_size: int, resources: GenerateResources, b
         shard_size=shard_size,
         batch_size=batch_size,
         kernels=resources.kernels if isinstance(source, SyntheticSource) else {},
+        images_revision=images_revision(source.images, source.classes) if isinstance(source, OfImages) else None,
     )
+
+
+def check_images(source: AnySource, manifest: Manifest) -> None:
+    """Raises a UserError where a source was begun with other real images than its folder holds now."""
+    if isinstance(source, OfImages):
+        what = f"source '{source.name}'"
+        check_unchanged(source.images, source.classes, manifest.images_revision, what)
 
 
 def complete_job(job: Job, seconds: float) -> Artifact:

@@ -43,6 +43,8 @@ class Manifest(pydantic.BaseModel):
     batch_size: int
     kernels: dict[str, bool] = {}
     """The generator's settings that may move an image's last bit (`GenerateResources.kernels`)."""
+    images_revision: str | None = None
+    """What the folder of real images held at the start (`datasets.real.images_revision`); None for other sources."""
     shards: tuple[ShardEntry, ...] = ()
 
     @property
@@ -154,10 +156,10 @@ def _examine(directory: Storage, name: str, fingerprint: str) -> ShardEntry | No
     data = directory.read_bytes(name)
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-        provenance = json.loads(table.schema.metadata[PROVENANCE_KEY])
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError):
+        same = json.loads(table.schema.metadata[PROVENANCE_KEY])["fingerprint"] == fingerprint
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError):
         return None
-    if provenance["fingerprint"] != fingerprint or table.schema.names[: len(SCHEMA)] != SCHEMA.names:
+    if not same or not table.num_rows or table.schema.names[: len(SCHEMA)] != SCHEMA.names:
         return None
     first_index = table["sample_index"][0].as_py()
     if shard_name(first_index) != name:
