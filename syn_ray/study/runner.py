@@ -49,7 +49,7 @@ class StudyResult:
     @property
     def report(self) -> str:
         """The path of the report."""
-        return f"{(self.plan.root / 'report').display}/index.html"
+        return (self.plan.root / "report" / "index.html").display
 
     @functools.cached_property
     def result_grid(self) -> ResultGrid:
@@ -116,6 +116,7 @@ def open_study(study: str | StudyConfig, storage: str | Path, overrides: Sequenc
     config = study if isinstance(study, StudyConfig) else load_study(study, overrides)
     plan = StudyPlan(config, Storage(storage))
     plan.check_prompts()
+    plan.check_images(unchanged=True)
     plan.check_sizes()
     plan.storage.check_writable()
     write_study_file(plan)
