@@ -124,7 +124,7 @@ def report(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None
     from syn_ray.study.publish import write_report, write_tables
 
     opened = open_study(study, storage, set_ or [], makes_images=False)
-    output.print(f"{write_report(opened, write_tables(opened)).display}/index.html")
+    output.print((write_report(opened, write_tables(opened)) / "index.html").display)
 
 
 @app.command()
@@ -189,6 +189,7 @@ def studies(
 def _plan(study: str, storage: str, overrides: list[str] | None) -> StudyPlan:
     opened = StudyPlan(load_study(study, overrides or []), Storage(storage))
     opened.check_prompts()
+    opened.check_images()
     if "real" not in opened.absent_images:
         opened.check_sizes()
     return opened
@@ -211,7 +212,7 @@ def _cells(s: CurveStatus) -> list[str]:
     return [
         s.curve.name,
         f"{s.images_done}/{s.images_needed}",
-        "yes" if s.scored else "no",
+        "off" if s.scored is None else "yes" if s.scored else "no",
         f"{s.runs_done}/{s.runs}",
         str(s.steps_missing),
         f"{s.evaluations_done}/{s.evaluations}",

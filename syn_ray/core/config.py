@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 
@@ -20,6 +21,19 @@ RECIPE_VERSION = 1
 PAPER_NOT_GIVEN = {"paper": "not given"}
 """Marks a field (`json_schema_extra`) whose default stands in for a value the paper does not state."""
 
+PLACE = {"identity": "where, not what"}
+"""Marks a field (`json_schema_extra`) that says where something lies: it is no part of a fingerprint."""
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError("a name has letters, digits, '.', '_' and '-', and begins with a letter or digit")
+    return name
+
+
+Name = Annotated[str, pydantic.AfterValidator(_check_name)]
+"""What directories, curves and columns are named by, and so the same on every storage."""
+
 
 class Config(pydantic.BaseModel):
     """Base of everything that says what is computed."""
@@ -29,13 +43,37 @@ class Config(pydantic.BaseModel):
     @property
     def fingerprint(self) -> str:
         """64 hexadecimal digits over the class name, the recipe version and every value, defaults included."""
-        return fingerprint_of(type(self).__name__, self.model_dump(mode="json"))
+        return fingerprint_of(type(self).__name__, self.identity)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its JSON value without what only says where something lies (`PLACE`)."""
+        value = self.model_dump(mode="json")
+        _leave_out_places(self, value)
+        return value
 
 
 def fingerprint_of(kind: str, value: Mapping[str, Any]) -> str:
     """The sha256 of a kind and its JSON value, independent of key order."""
     payload = {"kind": kind, "recipe_version": RECIPE_VERSION, "value": value}
     return hashlib.sha256(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _leave_out_places(value: Any, dumped: Any) -> None:
+    """Removes the fields marked `PLACE` from the JSON value of a configuration, in place and at any depth."""
+    if isinstance(value, pydantic.BaseModel) and isinstance(dumped, dict):
+        for name, field in type(value).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, Mapping) and extra.get("identity") == PLACE["identity"]:
+                dumped.pop(name, None)
+            else:
+                _leave_out_places(getattr(value, name), dumped.get(name))
+    elif isinstance(value, list | tuple) and isinstance(dumped, list):
+        for item, inner in zip(value, dumped, strict=False):
+            _leave_out_places(item, inner)
+    elif isinstance(value, Mapping) and isinstance(dumped, dict):
+        for key, item in value.items():
+            _leave_out_places(item, dumped.get(key))
 
 
 def defaults_not_from_paper(config: pydantic.BaseModel) -> list[str]:

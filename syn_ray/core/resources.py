@@ -150,9 +150,11 @@ def load_resources(path: Path | None) -> Resources:
     if path is None:
         return Resources()
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"resources file '{path}' cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"resources file '{path}' is not UTF-8 text; save it as such") from None
     except yaml.YAMLError as error:
         raise UserError(f"resources file '{path}' is not YAML: {str(error).splitlines()[0]}") from None
     return validate(Resources, data or {}, str(path))

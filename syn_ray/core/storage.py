@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import urllib.parse
 import uuid
 from pathlib import Path
 
@@ -39,7 +40,26 @@ class Storage:
         return f"Storage({self.uri!r})"
 
     def __truediv__(self, name: str) -> Storage:
-        return Storage(f"{self.uri.rstrip('/')}/{name}")
+        place, mark, query = self.uri.partition("?")  # s3://bucket/base?endpoint_override=...: names go before it
+        return self._at(f"{place.rstrip('/')}/{urllib.parse.quote(name)}{mark}{query}", self.path(name))
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self._root.rstrip("/").rpartition("/")[2]
+
+    @property
+    def parent(self) -> Storage:
+        """The directory that holds it."""
+        place, mark, query = self.uri.partition("?")
+        above = self._root.rstrip("/").rpartition("/")
+        return self._at(f"{place.rpartition('/')[0]}{mark}{query}", above[0] or above[1])
+
+    def _at(self, uri: str, root: str) -> Storage:
+        """Another directory of the same file system, whose settings in the URI's query are not read again."""
+        other = object.__new__(Storage)
+        other.uri, other._filesystem, other._root = uri, self._filesystem, root
+        return other
 
     @property
     def local_path(self) -> Path | None:
@@ -141,7 +161,8 @@ class Storage:
 
 def _absolute(uri: str) -> str:
     if "://" in uri:
-        return uri.rstrip("/")
+        place, mark, query = uri.partition("?")
+        return f"{place.rstrip('/')}{mark}{query}"
     return Path(uri).expanduser().absolute().as_uri()
 
 

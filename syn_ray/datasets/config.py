@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from syn_ray import embedded
-from syn_ray.core.config import Config
+from syn_ray.core.config import PLACE, Config, Name
 from syn_ray.datasets.downstream import EMBEDDED_DOWNSTREAM
 from syn_ray.datasets.vocabulary import Classes
 
@@ -40,23 +41,32 @@ class EmbeddedImages(Config):
         return data | {"revision": revision}
 
 
+def _as_pairs(labels: Any) -> Any:
+    """A mapping as pairs: a configuration is also a key of caches."""
+    return tuple((str(name), value) for name, value in labels.items()) if isinstance(labels, dict) else labels
+
+
 class FolderImages(Config):
-    """`path/<class>/<image>`: one directory a class, in sorted order (numbers by value) the labels 0, 1, 2, ..."""
+    """`path/<class>/<image>`: one directory a class, named by the class, its wnid or its label."""
 
     kind: Literal["folder"] = "folder"
-    path: str
-    name: str
-    """What the set is called in results, and part of its identity: rename it when its images change."""
+    path: Annotated[str, pydantic.Field(json_schema_extra=dict(PLACE))]
+    name: Name
+    """What the set is called in results, and its identity: rename it when its images change."""
+    labels: Annotated[tuple[tuple[str, str | int | None], ...], pydantic.BeforeValidator(_as_pairs)] = ()
+    """For directories named otherwise, `{directory: class}`: its name, wnid or label; null leaves the directory out."""
+    subset: bool = False
+    """An evaluation set has images of some of the classes only, as ImageNet-A; else a class without is an error."""
 
 
 class ParquetImages(Config):
     """Parquet files as Hugging Face `datasets` exports them: a column of encoded images and one of labels."""
 
     kind: Literal["parquet"] = "parquet"
-    path: str
+    path: Annotated[str, pydantic.Field(json_schema_extra=dict(PLACE))]
     """A file, a directory, or a pattern such as `data/test-*.parquet`: local, or any `pyarrow.fs` URI."""
-    name: str
-    """What the set is called in results, and part of its identity: rename it when its images change."""
+    name: Name
+    """What the set is called in results, and its identity: rename it when its images change."""
     image_column: str = "image"
     """struct{bytes, path} or binary."""
     label_column: str = "label"
@@ -70,10 +80,10 @@ class WebDatasetImages(Config):
     """Tar files with `<key>.jpg` (or .png, .webp) and `<key>.cls` for each image, as CLIP-benchmark's on the Hub."""
 
     kind: Literal["webdataset"] = "webdataset"
-    path: str
+    path: Annotated[str, pydantic.Field(json_schema_extra=dict(PLACE))]
     """A file, a directory, or a pattern such as `test/*.tar`: local, or any `pyarrow.fs` URI."""
-    name: str
-    """What the set is called in results, and part of its identity: rename it when its images change."""
+    name: Name
+    """What the set is called in results, and its identity: rename it when its images change."""
     classes: Classes | None = None
     """As in `ParquetImages`; names are read from a `classnames.txt` beside the files or one directory above."""
 
@@ -83,6 +93,11 @@ RealImages = Annotated[
 ]
 
 
+def is_at_hand(images: RealImages) -> bool:
+    """Whether real images are on this machine: a study is planned and reported without them."""
+    return not isinstance(images, FolderImages) or Path(images.path).is_dir()
+
+
 def _one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
@@ -90,10 +105,14 @@ def _one_or_more(value: Any) -> Any:
 class _PairFiles(Config):
     """What every kind of image-text pairs in files says."""
 
-    path: Annotated[tuple[str, ...], pydantic.BeforeValidator(_one_or_more), pydantic.Field(min_length=1)]
+    path: Annotated[
+        tuple[str, ...],
+        pydantic.BeforeValidator(_one_or_more),
+        pydantic.Field(min_length=1, json_schema_extra=dict(PLACE)),
+    ]
     """A directory (all in it, at any depth) or a file, or a list of these; local paths or `pyarrow.fs` URIs."""
-    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """What the pairs are called in results, and part of their identity: rename them when their files change."""
+    name: Name
+    """What the pairs are called in results, and their identity: rename them when their files change."""
     check: Literal["header", "decode"] = "header"
     """What an image must pass to be in the dataset: that its header is read, or that all of it is decoded."""
     held_out: pydantic.NonNegativeInt = 0

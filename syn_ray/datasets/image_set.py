@@ -16,6 +16,8 @@ class RealImage:
 
     image: bytes
     text: str | None
+    file: str | None = None
+    """Where it was read, for errors about it; None where it has no file of its own."""
 
 
 class ImageSet(Protocol):

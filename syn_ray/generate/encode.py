@@ -37,9 +37,14 @@ def second_form(form: ImageFormat) -> ImageFormat | None:
 
 
 def fit_file(file: bytes, form: ImageFormat) -> bytes:
-    """A real image's file in the wanted form; the very bytes where it already has it."""
+    """A real image's file in the wanted form; the very bytes where it already has it.
+
+    Raises:
+        OSError, SyntaxError, ValueError, ...: it does not decode (`datasets.real.UNREADABLE`).
+    """
     image = Image.open(io.BytesIO(file))
     same = image.size == (form.size_px, form.size_px) and image.mode == form.mode
     if same and (image.format or "").lower() == form.codec:
+        image.load()  # so far only its header has been read
         return file
     return encode_image(image, form)

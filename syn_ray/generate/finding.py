@@ -5,8 +5,8 @@ No network where `HF_HUB_OFFLINE=1` or the model lies on this machine.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import json
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import huggingface_hub
 import yaml
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from syn_ray import embedded
 from syn_ray.core.errors import UserError
@@ -22,6 +22,7 @@ from syn_ray.core.errors import UserError
 INDEX = "model_index.json"
 UNREADABLE = (OSError, ValueError, ImportError, EntryNotFoundError)
 """What diffusers, transformers and huggingface_hub raise about files."""
+NO_LICENCE = "not stated"
 _FAMILIES = {"AmusedPipeline": "muse", "IFPipeline": "imagen", "IFSuperResolutionPipeline": "imagen"}
 
 
@@ -130,16 +131,27 @@ def _missing(folder: Path, name: str, kind: str) -> list[str]:
     return [f"{name}/{pattern}" for pattern in wanted if not any((folder / name).glob(pattern))]
 
 
-def licence(model: Model) -> str:
-    """The licence in the head of the model's card."""
+@functools.lru_cache(maxsize=16)  # every shard says it: one question a process
+def licence(model: Model) -> str | None:
+    """The licence in the head of the model's card; None where the Hub did not say whether there is one."""
     card = model.folder / "README.md"
     if not card.is_file() and model.on_hub:
-        with contextlib.suppress(*UNREADABLE):  # a model without a card is a model that states no licence
+        try:
             card = Path(huggingface_hub.hf_hub_download(model.model_id, "README.md", **model.source))
-    text = card.read_text() if card.is_file() else ""
-    head = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else None
-    stated = (head or {}).get("license_name") or (head or {}).get("license")
-    return str(stated or "not stated")
+        except LocalEntryNotFoundError:
+            return None
+        except EntryNotFoundError:  # a model without a card is a model that states no licence
+            return NO_LICENCE
+        except UNREADABLE:
+            return None
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    parts = text.split("---")
+    try:
+        head = yaml.safe_load(parts[1]) if text.startswith("---") and len(parts) > 1 else None
+    except yaml.YAMLError:
+        return NO_LICENCE
+    stated = (head.get("license_name") or head.get("license")) if isinstance(head, dict) else None
+    return str(stated or NO_LICENCE)
 
 
 def cannot_load(model_id: str, why: str, remedy: str) -> NoReturn:

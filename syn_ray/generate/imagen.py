@@ -82,7 +82,11 @@ class ImagenGenerator:
             for model, stage in zip(self._models, (self._stage_1, self._stage_2), strict=True)
         )
         own = ("pipeline", "model_id", "revision", "licence", "watermark", "scheduler", "scheduler_config")
-        return {"family": self._config.family, **first, "super_resolution": {name: second[name] for name in own}}
+        return {
+            "family": self._config.family,
+            **first,
+            "super_resolution": {name: second[name] for name in own if name in second},
+        }
 
     def _text(self, prompts: Sequence[str], guidance_scale: float) -> dict[str, Any]:
         """Guidance and encodings as a stage takes them; at 1 no unconditional pass is run."""

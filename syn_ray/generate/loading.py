@@ -191,11 +191,13 @@ def add_lora(pipeline: Any, lora: Lora) -> dict[str, Any]:
 
 def facts(model: Model, pipeline: str, scheduler: Any, dtype: str, device: torch.device) -> dict[str, Any]:
     """What every shard says of the model it was drawn with; the same in every run."""
+    stated = licence(model)
     return {
         "pipeline": pipeline,
         "model_id": model.model_id,
         "revision": model.revision,
-        "licence": licence(model),
+        # Left out where it is not known: whether the Hub answers must not be in an image's file.
+        **({} if stated is None else {"licence": stated}),
         "watermark": "off" if _has_watermarker(pipeline) else "none",
         "scheduler": type(scheduler).__name__,
         "scheduler_config": {key: value for key, value in sorted(scheduler.config.items()) if key[0] != "_"},

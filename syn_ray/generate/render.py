@@ -16,8 +16,9 @@ import numpy as np
 from syn_ray.core.errors import GenerationError
 from syn_ray.core.seeds import sample_seed
 from syn_ray.core.storage import Storage
+from syn_ray.datasets.image_set import RealImage
 from syn_ray.datasets.pair_index import pairs_beside
-from syn_ray.datasets.real import balanced_order, open_images
+from syn_ray.datasets.real import UNREADABLE, balanced_order, open_images, why_unreadable
 from syn_ray.datasets.vocabulary import class_names
 from syn_ray.generate.config import AnySource, EvaluationSource, ImageFormat, PairSource, RealSource, SyntheticSource
 from syn_ray.generate.encode import encode_pixels, fit_file, second_form
@@ -46,7 +47,7 @@ class Renderer(Protocol):
 
 def source_rows(source: RealSource | EvaluationSource) -> int:
     """How many samples a source of real images has."""
-    labels = open_images(source.images).labels
+    labels = open_images(source.images, source.classes).labels
     if isinstance(source, EvaluationSource):
         return len(labels)
     return len(balanced_order(labels, len(class_names(source.classes)), source.study_seed))
@@ -57,7 +58,7 @@ class RealRenderer:
 
     def __init__(self, source: RealSource | EvaluationSource) -> None:
         self._source = source
-        self._images = open_images(source.images)
+        self._images = open_images(source.images, source.classes)
         labels = self._images.labels
         if isinstance(source, RealSource):
             self._order = balanced_order(labels, len(class_names(source.classes)), source.study_seed)
@@ -67,20 +68,22 @@ class RealRenderer:
 
     def render(self, first_index: int, rows: int, batch_size: int, on_images: OnImages) -> list[Sample]:  # noqa: ARG002
         positions = self._order[first_index : first_index + rows].tolist()
-        form, second = self._source.image, second_form(self._source.image)
-        samples = [
-            Sample(
-                index,
-                fit_file(real.image, form),
-                int(self._labels[index]),
-                real.text,
-                None,
-                None if second is None else fit_file(real.image, second),
-            )
-            for index, real in enumerate(self._images.read(positions), start=first_index)
-        ]
+        samples = [self._sample(i, real) for i, real in enumerate(self._images.read(positions), start=first_index)]
         on_images(len(samples))
         return samples
+
+    def _sample(self, index: int, real: RealImage) -> Sample:
+        form, second = self._source.image, second_form(self._source.image)
+        try:
+            fitted = fit_file(real.image, form)
+            copy = None if second is None else fit_file(real.image, second)
+        except UNREADABLE as error:
+            file = "its image" if real.file is None else f"'{real.file}'"
+            raise GenerationError(
+                f"source '{self._source.name}', sample {index}: {file} does not decode ({why_unreadable(error)}); "
+                "restore it, or take it out of its folder and give the set another name"
+            ) from None
+        return Sample(index, fitted, int(self._labels[index]), real.text, None, copy)
 
     def provenance(self) -> dict[str, Any]:
         return {"real": self._source.images.name}

@@ -133,7 +133,7 @@ class _ShardMaker:
         samples = renderer.render(first_index, rows[str(first_index)], batch_size, on_images)
         provenance = {
             "fingerprint": source.fingerprint,
-            "source": source.model_dump(mode="json"),
+            "source": source.identity,  # the same bytes wherever its images lie
             "class_names": _class_names(source),
             "batch_size": batch_size,
             "kernels": GenerateResources.model_validate_json(resources).kernels,

@@ -13,6 +13,7 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.pair_index import PairIndex, pairs_beside
+from syn_ray.datasets.real import check_unchanged, images_revision
 from syn_ray.generate.config import AnySource, EvaluationSource, RealSource, SyntheticSource, directory_name
 from syn_ray.generate.pairs import needed_index, open_pairs_of
 from syn_ray.generate.render import source_rows
@@ -31,6 +32,8 @@ MANIFEST_SECONDS = 5.0
 """The manifest is rewritten at most this often; a shard that a crash leaves unlisted is adopted, not made again."""
 DRAWS_NOISE_ON_DEVICE = {"muse"}
 """Families whose noise is another on another kind of device."""
+OfImages = RealSource | EvaluationSource
+"""Sources that copy real images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +110,8 @@ def open_job(
     found = manifest or recover_start(directory, _start(source, dataset_size, resources, choose_batch_size(), device))
     intact = drop_damaged(directory, found, resources.check_bytes)
     adopted = adopt_unlisted(directory, intact, {shard.name for shard in found.shards}, total)
+    if adopted.missing(dataset_size):
+        check_images(source, adopted)
     if adopted != manifest:
         write_manifest(directory, adopted)
     device_change(source, adopted, dataset_size, device)
@@ -180,7 +185,15 @@ def _start(
         batch_size=batch_size,
         kernels=resources.kernels if isinstance(source, SyntheticSource) else {},
         device=device if isinstance(source, SyntheticSource) else None,
+        images_revision=images_revision(source.images, source.classes) if isinstance(source, OfImages) else None,
     )
+
+
+def check_images(source: AnySource, manifest: Manifest) -> None:
+    """Raises a UserError where a source was begun with other real images than its folder holds now."""
+    if isinstance(source, OfImages):
+        what = f"source '{source.name}'"
+        check_unchanged(source.images, source.classes, manifest.images_revision, what)
 
 
 def complete_job(job: Job, seconds: float) -> Artifact:

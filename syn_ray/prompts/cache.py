@@ -22,8 +22,8 @@ from syn_ray.core.config import Config
 from syn_ray.core.errors import ShardError, UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
-from syn_ray.datasets.config import FolderImages
-from syn_ray.datasets.real import class_orders, open_images
+from syn_ray.datasets.config import FolderImages, is_at_hand
+from syn_ray.datasets.real import check_unchanged, class_orders, images_revision, open_images
 from syn_ray.datasets.vocabulary import Classes, class_names
 from syn_ray.prompts.config import ModelCaptions, Word2Sen
 from syn_ray.prompts.prompt_set import PromptSet
@@ -44,7 +44,7 @@ SAMPLES_PER_SHARD = 512
 
 def prompts_beside(source: Storage) -> Storage:
     """The `prompts/` directory of the storage in which a source's directory is, `images/<source>`."""
-    return Storage(source.uri.rsplit("/", 2)[0]) / "prompts"
+    return source.parent.parent / "prompts"
 
 
 class WrittenSet(Config):
@@ -107,18 +107,40 @@ def open_job(
         default = SAMPLES_PER_SHARD
     artifact = read_artifact(directory, written.fingerprint)
     shard_size = default if resources.shard_size == "auto" else resources.shard_size
-    manifest = read_manifest(directory, written.fingerprint) or Manifest(
-        name=written.prompts.kind, fingerprint=written.fingerprint, shard_size=shard_size, batch_size=batch_size
+    manifest = read_manifest(directory, written.fingerprint)
+    started = manifest or Manifest(
+        name=written.prompts.kind,
+        fingerprint=written.fingerprint,
+        shard_size=shard_size,
+        batch_size=batch_size,
+        images_revision=_images_revision(written),
     )
-    intact = drop_damaged(directory, manifest, resources.check_bytes)
+    intact = drop_damaged(directory, started, resources.check_bytes)
+    if intact.missing(places):
+        check_images(written, intact)
+    if manifest is not None and intact != manifest:
+        write_manifest(directory, intact)  # what is damaged is forgotten, also beyond the places asked for
     return PromptJob(written, directory, intact, places, periods, artifact)
 
 
+def check_images(written: WrittenSet, manifest: Manifest) -> None:
+    """Raises a UserError where captions were begun with other images than the folder holds now."""
+    if isinstance(written.prompts, ModelCaptions):
+        what = f"prompts '{written.prompts.kind}'"
+        check_unchanged(written.prompts.images, written.classes, manifest.images_revision, what)
+
+
+def _images_revision(written: WrittenSet) -> str | None:
+    config = written.prompts
+    return images_revision(config.images, written.classes) if isinstance(config, ModelCaptions) else None
+
+
 def complete_job(job: PromptJob, seconds: float) -> Artifact:
-    """Writes the artifact, last; one that covers as much is left alone."""
+    """Writes the artifact, last; one that says the same is left alone."""
     assert not job.missing()
-    result = {"places": len(job.manifest.shards) * job.manifest.shard_size, "rows": job.manifest.rows}
-    if job.artifact is not None and job.artifact.result["places"] >= result["places"]:
+    places = len(job.manifest.shards) * job.manifest.shard_size
+    result = {"places": places, "rows": job.manifest.rows, "periods": job.periods}
+    if job.artifact is not None and job.artifact.result == result:
         return job.artifact
     return write_artifact(
         job.directory,
@@ -127,7 +149,7 @@ def complete_job(job: PromptJob, seconds: float) -> Artifact:
         fingerprint=job.written.fingerprint,
         config=job.written.model_dump(mode="json"),
         seconds=seconds + (job.artifact.seconds if job.artifact else 0.0),
-        result=result | {"periods": job.periods},
+        result=result,
     )
 
 
@@ -141,7 +163,8 @@ def image_orders(written: WrittenSet) -> list[npt.NDArray[np.int64]]:
     """
     assert isinstance(written.prompts, ModelCaptions)
     names = class_names(written.classes)
-    orders = class_orders(open_images(written.prompts.images).labels, len(names), written.study_seed)
+    images = open_images(written.prompts.images, written.classes)
+    orders = class_orders(images.labels, len(names), written.study_seed)
     empty = [label for label, order in enumerate(orders) if not len(order)]
     if empty:
         raise UserError(
@@ -176,7 +199,8 @@ def is_written(written: WrittenSet, dataset_size: int, prompts: Storage) -> bool
     if artifact is None or manifest is None or drop_damaged(directory, manifest, manifest.size_bytes) != manifest:
         return False
     periods = artifact.result["periods"]
-    return periods is None or artifact.result["places"] >= min(dataset_size, max(periods) * len(periods))
+    places = min(dataset_size, max(periods) * len(periods)) if periods else len(class_names(written.classes))
+    return not manifest.missing(places)
 
 
 def lacking(written: WrittenSet) -> str | None:
@@ -185,7 +209,7 @@ def lacking(written: WrittenSet) -> str | None:
 
     config = written.prompts
     images = config.images if isinstance(config, ModelCaptions) else None
-    if isinstance(images, FolderImages) and not Path(images.path).is_dir():
+    if isinstance(images, FolderImages) and not is_at_hand(images):
         return f"the images '{images.path}' are not on this machine"
     if Path(config.model.model_id).is_dir():
         return None
@@ -211,12 +235,17 @@ def read_written(written: WrittenSet, prompts: Storage | None) -> PromptSet:
             "run `syn-ray prompts` for the study"
         )
     texts: list[list[str]] = [[] for _ in names]
-    for shard in manifest.shards:
+    for shard in _up_to_a_gap(manifest):
         for label, text in _read_shard(directory, shard):
             caption = f"{names[label]}, {text}" if text else names[label]  # a model may have seen nothing
             texts[label].append(caption if artifact.result["periods"] else text)
     periods = artifact.result["periods"]
     return PromptSet(tuple(map(tuple, texts)), tuple(periods) if periods else None)
+
+
+def _up_to_a_gap(manifest: Manifest) -> list[ShardEntry]:
+    """The first shards: what comes after one that is missing would be taken for what comes in its place."""
+    return [shard for n, shard in enumerate(manifest.shards) if shard.first_index == n * manifest.shard_size]
 
 
 def _read_shard(directory: Storage, shard: ShardEntry) -> list[tuple[int, str]]:

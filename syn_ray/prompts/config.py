@@ -8,12 +8,13 @@ written by a model, once, and read from the storage afterwards (cache.py). `text
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
-from syn_ray.core.config import PAPER_NOT_GIVEN, Config
+from syn_ray.core.config import PAPER_NOT_GIVEN, PLACE, Config
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedImages, ImageText, RealImages
 
@@ -131,20 +132,25 @@ class TextFile(Config):
     """
 
     kind: Literal["texts"] = "texts"
-    path: str
+    path: Annotated[str, Field(json_schema_extra=dict(PLACE))]
     """.txt (one a line), .csv, .jsonl or .parquet; a local path or a `pyarrow.fs` URI that every worker can read."""
     column: str = "text"
     label_column: str | None = "label"
     """Labels or class names, compared with what the sample index says; null: rows are taken to be in class order."""
     revision: str = ""
-    """Filled in: the sha256 of the file, so that another text is another source."""
+    """Filled in: the sha256 of the file and its ending, so that another text is another source, wherever it lies."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _fill_revision(cls, data: Any) -> Any:
         if not isinstance(data, dict) or not isinstance(data.get("path"), str) or data.get("revision"):
             return data
-        return data | {"revision": hashlib.sha256(read_text_file(data["path"])).hexdigest()}
+        return data | {"revision": text_revision(data["path"], read_text_file(data["path"]))}
+
+    @property
+    def suffix(self) -> str:
+        """How the file is read."""
+        return PurePosixPath(Storage(self.path).name).suffix
 
 
 class PairCaptions(Config):
@@ -212,10 +218,15 @@ def read_text_file(path: str) -> bytes:
     Raises:
         ValueError: it cannot be read.
     """
-    folder, _, name = path.rpartition("/")
+    file = Storage(path)
     try:
-        return Storage(folder or ".").read_bytes(name)
+        return file.parent.read_bytes(file.name)
     except FileNotFoundError:
         raise ValueError(f"there is no prompt file '{path}'; correct its path") from None
     except OSError as error:
         raise ValueError(f"prompt file '{path}' cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def text_revision(path: str, data: bytes) -> str:
+    """What a prompt file with this content is identified by, wherever it lies."""
+    return hashlib.sha256(data).hexdigest() + PurePosixPath(Storage(path).name).suffix

@@ -64,7 +64,7 @@ def make_prompt_set(
     if isinstance(config, ModelCaptions | Word2Sen):
         return read_written(WrittenSet(prompts=config, classes=classes, study_seed=study_seed), written)
     if isinstance(config, CaptionPrompts):
-        return PromptSet(_captions(config, class_names(classes), study_seed))
+        return PromptSet(_captions(config, classes, study_seed))
     if isinstance(config, WordNetPrompts):
         rule = _description if config.kind == "descriptions" else _hypernyms
         return PromptSet(tuple((rule(label, info),) for label, info in enumerate(class_infos(classes))))
@@ -142,8 +142,9 @@ def _unknown(kind: str, label: int, info: ClassInfo, key: str) -> UserError:
     return UserError(f"prompts '{kind}': class {label} ('{info.name}') has no {key}; give it '{key}' or a 'wnid'")
 
 
-def _captions(config: CaptionPrompts, names: Sequence[str], study_seed: int) -> tuple[tuple[str, ...], ...]:
-    images = open_images(config.images)
+def _captions(config: CaptionPrompts, classes: Classes, study_seed: int) -> tuple[tuple[str, ...], ...]:
+    names = class_names(classes)
+    images = open_images(config.images, classes)
     captions = images.captions()
     order = balanced_order(images.labels, len(names), study_seed).reshape(-1, len(names))
     if any(captions[position] is None for position in order[0]):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +11,7 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from syn_ray.core.errors import UserError, nearest
-from syn_ray.prompts.config import TextFile, read_text_file
+from syn_ray.prompts.config import TextFile, read_text_file, text_revision
 from syn_ray.prompts.prompt_set import PromptSet
 
 READERS = {".csv": pacsv.read_csv, ".jsonl": pajson.read_json, ".parquet": pq.read_table}
@@ -41,7 +39,7 @@ def read_texts(config: TextFile, names: Sequence[str] | None) -> PromptSet:
         raise UserError(f"texts '{config.path}' has {len(texts)} prompts for {len(names)} classes; give one a class")
     if config.label_column is not None and config.label_column in table.column_names:
         _check_labels(config, table[config.label_column].to_pylist(), names)
-    elif config.label_column is not None and not config.path.endswith(".txt"):
+    elif config.label_column is not None and config.suffix != ".txt":
         raise UserError(
             f"texts '{config.path}' has no column '{config.label_column}' that says what class a prompt is for; "
             f"add it, or set label_column: null if row i is of class i mod {len(names)}"
@@ -54,17 +52,27 @@ def _read_table(config: TextFile) -> pa.Table:
         data = read_text_file(config.path)
     except ValueError as error:
         raise UserError(f"texts: {error}") from None
-    if hashlib.sha256(data).hexdigest() != config.revision:
+    if text_revision(config.path, data) != config.revision:
         raise UserError(f"texts '{config.path}' is not the file it was (sha256 {config.revision[:12]}); restore it")
-    suffix = PurePosixPath(config.path).suffix
+    suffix = config.suffix
     if suffix == ".txt":
-        return pa.table({config.column: data.decode("utf-8-sig", errors="replace").splitlines()})
+        return pa.table({config.column: _lines(config, data)})
     if suffix not in READERS:
         raise UserError(f"texts '{config.path}': files end in .txt, {', '.join(READERS)}; convert it")
     try:
         return READERS[suffix](pa.BufferReader(data))
     except pa.ArrowException as error:
         raise UserError(f"texts '{config.path}' is no {suffix} file: {str(error).splitlines()[0]}") from None
+
+
+def _lines(config: TextFile, data: bytes) -> list[str]:
+    """Lines end with a line feed, or a carriage return before it, as editors write them; no other mark ends one."""
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start)
+        raise UserError(f"texts '{config.path}', row {line}: it is not UTF-8 text; save the file as such") from None
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
 def _column(config: TextFile, table: pa.Table, name: str) -> list[Any]:

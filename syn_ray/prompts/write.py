@@ -13,7 +13,7 @@ from PIL import Image
 
 from syn_ray.core.errors import GenerationError
 from syn_ray.core.seeds import derive_seed
-from syn_ray.datasets.real import open_images
+from syn_ray.datasets.real import UNREADABLE, RealImage, open_images, why_unreadable
 from syn_ray.datasets.vocabulary import class_names
 from syn_ray.prompts.cache import WrittenSet, image_orders
 from syn_ray.prompts.config import ModelCaptions, Word2Sen
@@ -66,17 +66,29 @@ class PromptWriter:
 
     def _captions(self, config: ModelCaptions, samples: range, batch_size: int) -> list[Row]:
         """A caption for each image when its class first comes to it; later samples repeat it."""
-        images = open_images(config.images)
+        images = open_images(config.images, self._written.classes)
         firsts = [(i, *divmod(i, len(self._names))) for i in samples]
         firsts = [(i, visit, label) for i, visit, label in firsts if visit < len(self._orders[label])]
         rows: list[Row] = []
         for part in _parts(firsts, batch_size):
             read = images.read([int(self._orders[label][visit]) for _, visit, label in part])
-            pictures = [Image.open(io.BytesIO(real.image)) for real in read]
+            pictures = [_decode(real) for real in read]
             seeds = [derive_seed(self._written.study_seed, "caption", index) for index, _, _ in part]
             texts = self._model.write(pictures, seeds)
             rows += [(label, visit, text) for (_, visit, label), text in zip(part, texts, strict=True)]
         return rows
+
+
+def _decode(real: RealImage) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(real.image))
+        picture.load()
+    except UNREADABLE as error:
+        raise GenerationError(
+            f"prompts 'model_captions': the image '{real.file}' does not decode ({why_unreadable(error)}); restore it, "
+            "or take it out of its folder and give the set another name"
+        ) from None
+    return picture
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -225,7 +225,7 @@ def prompt_sets(points: pd.DataFrame, curves: pd.DataFrame, eval_set: str, size:
             pairs = synthetic[synthetic["prompts"] == first].merge(
                 synthetic[synthetic["prompts"] == second], on=[*SETTING, "guidance_scale"], suffixes=("_a", "_b")
             )
-            if len(pairs):
+            if len(pairs) and (size is not None or (points["eval_set"] == IMAGES).any()):
                 yield _compare_prompts(points, pairs, first, second, eval_set, size)
 
 

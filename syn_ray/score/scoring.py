@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from syn_ray.core.config import fingerprint_of
 from syn_ray.core.storage import Storage
+from syn_ray.datasets.vocabulary import ClassInfo
 from syn_ray.score.config import ScoreConfig
 
 
@@ -18,10 +20,15 @@ class Scoring:
     source_fingerprint: str
     images: Storage
     """The directory of the source."""
-    num_classes: int
+    classes: Sequence[ClassInfo]
+    """In label order."""
     config: ScoreConfig
     scores: Storage
     """The study's `scores/` directory."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
 
     @property
     def samples(self) -> int:
@@ -30,7 +37,7 @@ class Scoring:
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"score": self.config.model_dump(mode="json"), "source": self.source_fingerprint}
+        return {"score": self.config.identity, "source": self.source_fingerprint}
 
     @property
     def fingerprint(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from ray.data import ActorPoolStrategy
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import SynRayError, root_cause
 from syn_ray.core.resources import PoolResources
+from syn_ray.datasets.vocabulary import ClassInfo
+from syn_ray.score.config import ScoreConfig
 from syn_ray.score.diversity import diversity_per_class
 from syn_ray.score.interval import bootstrap_scores
 from syn_ray.score.recognizability import f1_per_class
@@ -64,6 +67,31 @@ def score_images(scoring: Scoring, resources: PoolResources) -> Artifact:
     )
 
 
+def check_classifier(config: ScoreConfig, classes: Sequence[ClassInfo], resources: PoolResources) -> None:
+    """Loads the classifier once on the resources of an actor: Ray restarts an actor whose start crashes for ever.
+
+    Raises:
+        UserError: it is not there, or nothing says which of its outputs is which class's.
+        SynRayError: the process died while loading it.
+    """
+    task = ray.remote(_load).options(
+        num_cpus=resources.cpus_per_actor,
+        num_gpus=resources.gpus(ray.cluster_resources()),
+        max_retries=0,
+        label_selector=resources.label_selector,
+    )
+    try:
+        ray.get(task.remote(config, classes))
+    except ray.exceptions.RayError as error:
+        raise root_cause(error, SynRayError, f"score.classifier '{config.classifier}' cannot start") from error
+
+
+def _load(config: ScoreConfig, classes: Sequence[ClassInfo]) -> None:
+    from syn_ray.score.features import ScoringClassifier
+
+    ScoringClassifier(config, classes)
+
+
 def _look(scoring: Scoring, resources: PoolResources) -> list[dict[str, Any]]:
     """One row for each scored sample, in order."""
     shards = [{"shard": shard.model_dump_json()} for shard in open_source(scoring.images).prefix(scoring.samples)]
@@ -93,7 +121,7 @@ class _Looker:
         from syn_ray.score.features import ScoringClassifier  # loads torch: in the actors alone
 
         self._scoring = scoring
-        self._classifier = ScoringClassifier(scoring.config)
+        self._classifier = ScoringClassifier(scoring.config, scoring.classes)
         self._batch_size = batch_size
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Manifest(pydantic.BaseModel):
     """The generator's settings that may move an image's last bit (`GenerateResources.kernels`)."""
     device: str | None = None
     """What draws the images, `cuda` or `cpu`; None for images that are copied, and where it was not noted."""
+    images_revision: str | None = None
+    """What the folder of real images held at the start (`datasets.real.images_revision`); None for other sources."""
     shards: tuple[ShardEntry, ...] = ()
 
     @property

@@ -78,7 +78,15 @@ def read_sample(directory: Storage, sample_index: int) -> dict[str, Any]:
 
 
 def read_provenance(directory: Storage, shard: ShardEntry) -> dict[str, Any]:
-    """How the images of a shard came to be."""
-    schema = pq.read_schema(directory.path(shard.name), filesystem=directory.filesystem)
-    provenance: dict[str, Any] = json.loads(schema.metadata[PROVENANCE_KEY])
+    """How the images of a shard came to be.
+
+    Raises:
+        ShardError: it does not say so.
+    """
+    try:
+        schema = pq.read_schema(directory.path(shard.name), filesystem=directory.filesystem)
+        provenance: dict[str, Any] = json.loads(schema.metadata[PROVENANCE_KEY])
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError):
+        where = f"{directory.display}/{shard.name}"
+        raise ShardError(f"{where}: it does not say how it was made; delete it, run generate again") from None
     return provenance

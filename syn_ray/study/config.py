@@ -11,23 +11,38 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from syn_ray.core.config import PAPER_NOT_GIVEN, Config, validate
+from syn_ray.core.config import PAPER_NOT_GIVEN, Config, Name, validate
 from syn_ray.core.errors import UserError, nearest
-from syn_ray.datasets.config import RealImages
-from syn_ray.datasets.vocabulary import Classes, class_names
+from syn_ray.datasets.config import FolderImages, RealImages
+from syn_ray.datasets.vocabulary import Classes, ClassInfo, class_infos, class_names
 from syn_ray.generate.config import EvaluationSource, ImageFormat, RealSource, SyntheticSource
 from syn_ray.generate.families import GeneratorConfig
-from syn_ray.prompts.config import PROMPT_SETS, FittingPrompts, NamedPromptConfig, PromptConfig, plain_prompts
+from syn_ray.prompts.config import (
+    PROMPT_SETS,
+    FittingPrompts,
+    ModelCaptions,
+    NamedPromptConfig,
+    PromptConfig,
+    plain_prompts,
+)
+from syn_ray.report.inputs import IMAGES
 from syn_ray.score.config import ScoreConfig
+from syn_ray.study.overrides import override
 from syn_ray.train.config import ClassifyConfig
 
 CAPTIONS = ("captions", "model_captions")
 LEAST_SIZES = 3
 """Dataset sizes that a law needs inside its window."""
 
-OneOrMany = Annotated[
-    tuple[Any, ...], pydantic.BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))
-]
+
+def _one_or_many(value: Any) -> Any:
+    values = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not values:
+        raise ValueError("the list is empty, which makes no curve; give at least one value")
+    return values
+
+
+OneOrMany = Annotated[tuple[Any, ...], pydantic.BeforeValidator(_one_or_many)]
 
 
 def _rising(sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -93,10 +108,10 @@ class StudyConfig(Config):
     image: ImageFormat = ImageFormat()
     real: RealImages
     """The real training images; their captions, or a model's captions of them, make the prompt set `captions`."""
-    evaluation_sets: dict[str, RealImages]
+    evaluation_sets: dict[Name, RealImages]
     """By the name they have in results; the first is the main one."""
-    generators: dict[str, GeneratorConfig] = pydantic.Field(default_factory=dict)
-    prompt_sets: dict[str, NamedPromptConfig] = pydantic.Field(default_factory=dict)
+    generators: dict[Name, GeneratorConfig] = pydantic.Field(default_factory=dict)
+    prompt_sets: dict[Name, NamedPromptConfig] = pydantic.Field(default_factory=dict)
     """Sets with settings of their own, by the name that curves call them; it may be a plain set's name."""
     long_prompts: Literal["truncate", "drop", "stop"] = pydantic.Field(
         "truncate", json_schema_extra=dict(PAPER_NOT_GIVEN)
@@ -109,7 +124,8 @@ class StudyConfig(Config):
     reference_size: pydantic.PositiveInt
     """D at which performance is read off; the paper's is 1.3M."""
     fit_window: tuple[pydantic.PositiveInt, pydantic.PositiveInt]
-    score: ScoreConfig = ScoreConfig()
+    score: ScoreConfig | None = ScoreConfig()
+    """null: images are not scored."""
     train: ClassifyConfig = ClassifyConfig()
     notes: tuple[str, ...] = ()
     """Said in the report: how the recipe was found, what stands in for what."""
@@ -133,6 +149,13 @@ class StudyConfig(Config):
         class_names(self.classes)
         if not self.evaluation_sets:
             raise ValueError("evaluation_sets: name at least one")
+        if IMAGES in self.evaluation_sets:
+            raise ValueError(f"evaluation_sets: '{IMAGES}' is what image scores are called in results; rename it")
+        if isinstance(self.real, FolderImages) and self.real.subset:
+            raise ValueError("real: subset is for evaluation sets; training images are of every class")
+        _check_places("evaluation_sets", list(self.evaluation_sets.values()))
+        captioned = [prompts.images for prompts in self.prompt_sets.values() if isinstance(prompts, ModelCaptions)]
+        _check_places("real, prompt_sets", [self.real, *captioned])
         if not self.curves:
             raise ValueError("curves: name at least one")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
@@ -161,13 +184,13 @@ class StudyConfig(Config):
     def evaluation_sources(self) -> dict[str, EvaluationSource]:
         """The evaluation sets as sources."""
         return {
-            name: EvaluationSource(images=images, classes=self._bare_classes(), image=self.image)
+            name: EvaluationSource(images=images, classes=self._bare_classes(images), image=self.image)
             for name, images in self.evaluation_sets.items()
         }
 
     def _expand(self, entry: RealCurve | SyntheticCurves) -> list[Curve]:
         if isinstance(entry, RealCurve):
-            classes = self._bare_classes()
+            classes = self._bare_classes(self.real)
             source = RealSource(images=self.real, classes=classes, study_seed=self.seed, image=self.image)
             return [Curve(name="real", source=source, dataset_sizes=entry.dataset_sizes or self.dataset_sizes)]
         sizes = entry.dataset_sizes or self.dataset_sizes
@@ -204,15 +227,31 @@ class StudyConfig(Config):
         name = f"{generator}-{prompts}-g{guidance_scale:g}"
         return Curve(name=name, source=source, generator=generator, prompts=prompts, dataset_sizes=sizes)
 
-    def _bare_classes(self) -> Classes:
-        """For real images, which do not change with what is known of their classes."""
-        return self.classes if isinstance(self.classes, str) else tuple(class_names(self.classes))
+    def _bare_classes(self, images: RealImages) -> Classes:
+        """For real images: of what is known of classes they change with what their directories are named by alone."""
+        if isinstance(self.classes, str):
+            return self.classes
+        if isinstance(images, FolderImages):
+            bare = [ClassInfo(name=info.name, wnid=info.wnid) for info in class_infos(self.classes)]
+            return tuple(info if info.wnid else info.name for info in bare)
+        return tuple(class_names(self.classes))
 
     def _prompts(self, name: str, generator: GeneratorConfig) -> PromptConfig:
         prompts = self.prompt_sets.get(name) or plain_prompts(name, self.real)
         if self.long_prompts != "drop":
             return prompts
         return FittingPrompts(prompts=prompts, model_id=generator.model_id, revision=generator.revision)
+
+
+def _check_places(where: str, sets: Sequence[RealImages]) -> None:
+    """One name, one folder: what is made of images is called by their name, wherever they lie."""
+    paths: dict[str, str] = {}
+    for images in sets:
+        if isinstance(images, FolderImages) and paths.setdefault(images.name, images.path) != images.path:
+            raise ValueError(
+                f"{where}: '{images.name}' names the images in '{paths[images.name]}' and those in '{images.path}'; "
+                "give each a name of its own"
+            )
 
 
 def built_in_studies() -> dict[str, Path]:
@@ -238,36 +277,15 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudyConfig:
             raise UserError(f"there is no study '{study}'{nearest(study, studies)} Or give a path that ends in .yaml.")
         path = Path(study)
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"study file '{path}' cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"study file '{path}' is not UTF-8 text; save it as such") from None
     except yaml.YAMLError as error:
         raise UserError(f"study file '{path}' is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UserError(f"study file '{path}' holds no settings; start from `syn-ray studies --print quickstart`")
-    for override in overrides:
-        _override(data, override)
+    for change in overrides:
+        override(data, change)
     return validate(StudyConfig, {"name": path.stem} | data, study)
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set {override}: give it as a.b=value")
-    *parents, last = key.split(".")
-    place: Any = data
-    for part in parents:
-        place = place[_position(place, part, key)] if isinstance(place, list) else place.setdefault(part, {})
-        if not isinstance(place, dict | list):
-            raise UserError(f"--set {override}: '{part}' holds a value, nothing stands below it")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: '{text}' is not YAML; quote it, or close its brackets") from None
-    place[_position(place, last, key) if isinstance(place, list) else last] = value
-
-
-def _position(items: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
-        raise UserError(f"--set {key}: '{part}' is no position in a list of {len(items)}")
-    return int(part)

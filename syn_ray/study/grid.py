@@ -87,9 +87,13 @@ def _run_rung(
 
     scoring = plan.scoring(curve)
     doing("images")
-    images = ray.get(coordinator.prepare.remote(curve.source, max(sizes[-1], scoring.samples)))
-    doing("scores")
-    scores = ray.get(coordinator.score.remote(scoring))
+    wanted = sizes[-1] if scoring is None else max(sizes[-1], scoring.samples)
+    images = ray.get(coordinator.prepare.remote(curve.source, wanted))
+    scores: dict[str, float] = {}
+    if scoring is not None:
+        doing("scores")
+        result = ray.get(coordinator.score.remote(scoring)).result
+        scores = {name: result[name] for name in ("recognizability", "diversity")}
     runs = plan.runs(curve, sizes)
     doing("training")
     trained = train_runs(runs, resources.train, plan.root / "train", training_reporter(coordinator))
@@ -101,9 +105,7 @@ def _run_rung(
         for e, a in zip(evaluations, evaluate_runs(evaluations, resources.evaluate), strict=True)
     }
     doing("done")
-    shared = {name: scores.result[name] for name in ("recognizability", "diversity")} | {
-        "images": images.result["rows"]
-    }
+    shared = scores | {"images": images.result["rows"]}
     return [_report(plan, size, runs, trained, judged) | shared for size in sizes]
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from syn_ray.core.artifact import read_artifact
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
-from syn_ray.datasets.config import FolderImages
-from syn_ray.datasets.vocabulary import class_names
+from syn_ray.datasets.config import FolderImages, is_at_hand
+from syn_ray.datasets.real import check_classes
+from syn_ray.datasets.vocabulary import ClassInfo, class_infos, class_names
 from syn_ray.evaluate.evaluation import Evaluation
 from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource, directory_name
-from syn_ray.generate.work import Request, total_rows
+from syn_ray.generate.work import Request, check_images, total_rows
 from syn_ray.prompts.config import WordNetPrompts, without_limit
 from syn_ray.prompts.sets import make_prompt_set
 from syn_ray.prompts.tokens import check_words
@@ -53,6 +53,10 @@ class StudyPlan:
     def class_names(self) -> Sequence[str]:
         return class_names(self.config.classes)
 
+    @cached_property
+    def class_infos(self) -> Sequence[ClassInfo]:
+        return class_infos(self.config.classes)
+
     @property
     def images(self) -> Storage:
         """Shared by all studies in the storage."""
@@ -69,18 +73,21 @@ class StudyPlan:
 
     def images_needed(self, curve: Curve) -> int:
         """Samples of a curve's source that training and scoring ask for."""
-        return max(curve.dataset_sizes[-1], self.config.score.images_per_class * len(self.class_names))
+        scoring = self.scoring(curve)
+        return max(curve.dataset_sizes[-1], scoring.samples if scoring else 0)
 
     def source_directory(self, source: AnySource) -> Storage:
         return self.images / directory_name(source)
 
-    def scoring(self, curve: Curve) -> Scoring:
-        """The scores of a curve's source."""
+    def scoring(self, curve: Curve) -> Scoring | None:
+        """The scores of a curve's source; None in a study that wants none."""
+        if self.config.score is None:
+            return None
         return Scoring(
             source=curve.source.name,
             source_fingerprint=curve.source.fingerprint,
             images=self.source_directory(curve.source),
-            num_classes=len(self.class_names),
+            classes=self.class_infos,
             config=self.config.score,
             scores=self.root / "scores",
         )
@@ -133,8 +140,8 @@ class StudyPlan:
     def absent_images(self) -> dict[str, str]:
         """Folders of real images that are not on this machine, by the name of their set in the study."""
         sets = {"real": self.config.real, **self.config.evaluation_sets}
-        folders = {name: images.path for name, images in sets.items() if isinstance(images, FolderImages)}
-        return {name: path for name, path in folders.items() if not Path(path).is_dir()}
+        folders = {name: images for name, images in sets.items() if isinstance(images, FolderImages)}
+        return {name: images.path for name, images in folders.items() if not is_at_hand(images)}
 
     def check_prompts(self) -> None:
         """Raises a UserError where a generator does not know a class's words, or a prompt set too little of a class."""
@@ -145,6 +152,24 @@ class StudyPlan:
                 if isinstance(prompts, WordNetPrompts):
                     make_prompt_set(prompts, source.classes, source.study_seed)
 
+    def check_images(self, *, unchanged: bool = False) -> None:
+        """Looks at the real images that are on this machine.
+
+        Args:
+            unchanged: compares also the names and sizes of files with those that a source was begun with.
+
+        Raises:
+            UserError: they are not of the study's classes, or have changed.
+        """
+        real = [curve.source for curve in self.curves if isinstance(curve.source, RealSource)]
+        for source in [*real, *self.evaluation_sources.values()]:
+            if not is_at_hand(source.images):
+                continue
+            check_classes(source.images, source.classes)
+            manifest = read_manifest(self.source_directory(source), source.fingerprint) if unchanged else None
+            if manifest is not None:
+                check_images(source, manifest)
+
     def check_sizes(self) -> None:
         """Raises a UserError where a real source has fewer images than are asked of it and are copied already."""
         for curve in self.curves:
@@ -152,11 +177,13 @@ class StudyPlan:
                 largest = curve.dataset_sizes[-1]
                 artifact = read_artifact(self.source_directory(curve.source), curve.source.fingerprint)
                 total = total_rows(curve.source, artifact, largest)
+                what = f"'{curve.source.name}', which has {total} class-balanced images; give at most"
                 if total < largest:
-                    raise UserError(
-                        f"dataset_sizes: {largest} is beyond '{curve.source.name}', which has {total} "
-                        f"class-balanced images; give at most {total}"
-                    )
+                    raise UserError(f"dataset_sizes: {largest} is beyond {what} {total}")
+                if total < self.images_needed(curve):
+                    assert self.config.score is not None
+                    asked, most = self.config.score.images_per_class, total // len(self.class_names)
+                    raise UserError(f"score.images_per_class: {asked} is beyond {what} {most}")
 
 
 @dataclass(frozen=True)
@@ -166,7 +193,8 @@ class CurveStatus:
     curve: Curve
     images_done: int
     images_needed: int
-    scored: bool
+    scored: bool | None
+    """None: no scores are wanted."""
     runs_done: int
     runs: int
     evaluations_done: int
@@ -176,7 +204,7 @@ class CurveStatus:
     @property
     def complete(self) -> bool:
         done = (self.images_done, self.runs_done, self.evaluations_done)
-        return self.scored and done == (self.images_needed, self.runs, self.evaluations)
+        return self.scored is not False and done == (self.images_needed, self.runs, self.evaluations)
 
 
 def curve_status(plan: StudyPlan, curve: Curve) -> CurveStatus:
@@ -191,7 +219,7 @@ def curve_status(plan: StudyPlan, curve: Curve) -> CurveStatus:
         curve=curve,
         images_done=min(manifest.rows if manifest else 0, plan.images_needed(curve)),
         images_needed=plan.images_needed(curve),
-        scored=read_artifact(scoring.directory, scoring.fingerprint) is not None,
+        scored=None if scoring is None else read_artifact(scoring.directory, scoring.fingerprint) is not None,
         runs_done=len(done),
         runs=len(runs),
         evaluations_done=len(judged),

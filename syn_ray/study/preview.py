@@ -11,6 +11,7 @@ import numpy as np
 import pydantic
 from PIL import Image
 
+from syn_ray.core.artifact import read_artifact
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
@@ -70,8 +71,10 @@ def _again(directory: Storage, provenance: dict[str, Any], shard_size: int, inde
     from syn_ray.generate.protocol import load_generator
     from syn_ray.generate.render import make_renderer
 
+    artifact = read_artifact(directory)  # says where images lie; a shard says only which they are
+    config = provenance["source"] if artifact is None else artifact.config
     try:
-        source = pydantic.TypeAdapter(Source).validate_python(provenance["source"])
+        source = pydantic.TypeAdapter(Source).validate_python(config)
     except pydantic.ValidationError as error:
         raise UserError(
             f"--regenerate: this version cannot make the source again ({error.errors()[0]['msg']})"

@@ -31,7 +31,7 @@ class Watch:
         sources = {s.curve.source.fingerprint: s.images_needed - s.images_done for s in statuses}
         self.images = sum(sources.values())
         self.steps = sum(status.steps_missing for status in statuses)
-        self._curves = {plan.source_directory(c.source).uri.rsplit("/", 1)[-1] for c in plan.curves}
+        self._curves = {plan.source_directory(c.source).name for c in plan.curves}
         self._started = time.monotonic()
 
     def images_made(self, snapshot: Snapshot) -> int:

@@ -10,13 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from syn_ray.core.errors import UserError
+from syn_ray.datasets.config import is_at_hand
 from syn_ray.datasets.vocabulary import duplicate_names
 from syn_ray.generate.config import SyntheticSource
-from syn_ray.prompts.cache import WrittenSet, is_written, lacking
+from syn_ray.prompts.cache import WrittenSet, check_images, is_written, lacking
 from syn_ray.prompts.config import ModelCaptions, SetConfig, Word2Sen, without_limit
 from syn_ray.prompts.prompt_set import PromptSet
 from syn_ray.prompts.sets import fitting, make_prompt_set
 from syn_ray.prompts.tokens import TokenCounter, counter_at_hand
+from syn_ray.shards.manifest import read_manifest
 from syn_ray.study.config import Curve
 from syn_ray.study.plan import StudyPlan
 
@@ -75,6 +77,15 @@ class PromptUse:
             what = f"captions of the training images that the first {self.samples:,} samples name"
         return f"{what}, to be written by {self.model_id}{f'; {self.lacking}' if self.lacking else ''}"
 
+    def check_images(self) -> None:
+        """Raises a UserError where captions were begun with other images than a folder on this machine holds now."""
+        written, config = self.written, self.config
+        if written is None or (isinstance(config, ModelCaptions) and not is_at_hand(config.images)):
+            return
+        manifest = read_manifest(self.plan.prompts / written.directory_name, written.fingerprint)
+        if manifest is not None:
+            check_images(written, manifest)
+
     def build(self) -> PromptSet:
         """The prompts, too long ones included."""
         source = self.sources[0]
@@ -109,17 +120,27 @@ def unwritten(plan: StudyPlan) -> list[PromptUse]:
 def long_prompts(plan: StudyPlan) -> Iterator[str]:
     """For each set with prompts that a generator does not take whole: how many, the worst, and what is done.
 
+    Also for each set whose prompts nobody can count.
+
     Raises:
         UserError: the study says `long_prompts: stop`.
     """
+    stop = plan.config.long_prompts == "stop"
     for use in prompt_uses(plan):
         prompts = use.build()
         used = used_prompts(prompts, use.samples)
         for generator, counter in use.counters().items():
-            excess = {} if counter is None else counter.excess(used)
-            if counter is not None and excess:
+            if counter is None:
+                line = f"prompts of '{use.name}' for {_uncounted(generator)}"
+                remedy = f"fetch the generator with `hf download {plan.config.generators[generator].model_id}`"
+                if stop:
+                    raise UserError(f"long_prompts: {line}; {remedy}, or set it to truncate")
+                yield f"{line}; long_prompts: {plan.config.long_prompts}"
+                continue
+            excess = counter.excess(used)
+            if excess:
                 line = _excess_line(use, generator, counter, excess, len(used))
-                if plan.config.long_prompts == "stop":
+                if stop:
                     raise UserError(f"long_prompts: {line}; set it to truncate or drop, or take another prompt set")
                 yield f"{line}; long_prompts: {plan.config.long_prompts}"
 
@@ -194,9 +215,13 @@ def _range(values: list[int]) -> str:
     return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"
 
 
+def _uncounted(generator: str) -> str:
+    return f"generator '{generator}': too long prompts cannot be counted, its tokenizer is not on this machine"
+
+
 def _length(use: PromptUse, generator: str, counter: TokenCounter | None, excess: dict[str, int], total: int) -> str:
     if counter is None:
-        return f"generator '{generator}': too long prompts cannot be counted, its tokenizer is not on this machine"
+        return _uncounted(generator)
     if not excess:
         return f"generator '{generator}' takes all {total:,} whole: {counter.limit} tokens ({counter.name})"
     return f"{_excess_line(use, generator, counter, excess, total)}; long_prompts: {use.plan.config.long_prompts}"

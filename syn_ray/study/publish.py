@@ -98,7 +98,8 @@ def _samples(plan: StudyPlan) -> list[CurveSamples]:
 
 def _notes(plan: StudyPlan) -> list[str]:
     stand_ins = [f"train.{line}" for line in defaults_not_from_paper(plan.config.train)]
-    stand_ins += [f"score.{line}" for line in defaults_not_from_paper(plan.config.score)]
+    if plan.config.score is not None:
+        stand_ins += [f"score.{line}" for line in defaults_not_from_paper(plan.config.score)]
     for name, generator in plan.config.generators.items():
         stand_ins += [f"generators.{name}.{line}" for line in defaults_not_from_paper(generator)]
     for use in prompt_uses(plan):

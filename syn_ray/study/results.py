@@ -37,7 +37,9 @@ def load_results(path: str | Path) -> pd.DataFrame:
     Raises:
         UserError: there is no results table.
     """
-    directory = Storage(str(path).removesuffix("results.parquet").rstrip("/"))
+    directory = Storage(path)
+    if directory.name == "results.parquet":
+        directory = directory.parent
     if not directory.exists("results.parquet"):
         raise UserError(f"'{path}' holds no results.parquet; give the directory of a study that has run")
     return read_table(directory, "results.parquet")
@@ -80,8 +82,8 @@ def _curve_rows(plan: StudyPlan, curve: Curve) -> Iterator[tuple[Row, list[Row]]
     """Each result row of a curve, with what differs in its per-class rows."""
     about = describe(plan, curve)
     scoring = plan.scoring(curve)
-    scores = read_artifact(scoring.directory, scoring.fingerprint)
-    if scores is not None:
+    scores = None if scoring is None else read_artifact(scoring.directory, scoring.fingerprint)
+    if scoring is not None and scores is not None:
         for metric in SCORES:
             row = about | {"dataset_size": scoring.samples, "eval_set": "images", "metric": metric}
             values = list(enumerate(scores.result[f"{metric}_per_class"]))
@@ -186,8 +188,8 @@ def intervals_table(plan: StudyPlan, laws: dict[tuple[str, str], BootstrappedLaw
             rows.append((name, eval_set, "loss", int(size), low, high))
     for curve in plan.curves:
         scoring = plan.scoring(curve)
-        scores = read_artifact(scoring.directory, scoring.fingerprint)
-        if scores is not None:
+        scores = None if scoring is None else read_artifact(scoring.directory, scoring.fingerprint)
+        if scoring is not None and scores is not None:
             for metric in SCORES:
                 low, high = scores.result[f"{metric}_interval"]
                 rows.append((curve.name, "images", metric, scoring.samples, low, high))

@@ -52,7 +52,7 @@ class StudyResult:
     @property
     def report(self) -> str:
         """The path of the report."""
-        return f"{(self.plan.root / 'report').display}/index.html"
+        return (self.plan.root / "report" / "index.html").display
 
     @functools.cached_property
     def result_grid(self) -> ResultGrid:
@@ -142,6 +142,7 @@ def open_study(
     plan = StudyPlan(config, Storage(storage))
     plan.check_prompts()
     if makes_images:
+        plan.check_images(unchanged=True)
         plan.check_sizes()
     plan.storage.check_writable()
     check_changes(plan)

@@ -9,22 +9,22 @@ import ray
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
-from syn_ray.core.errors import SynRayError, root_cause
+from syn_ray.core.errors import SynRayError, UserError, root_cause
 from syn_ray.core.resources import Resources
 from syn_ray.evaluate.stage import evaluate_runs
 from syn_ray.generate.config import SyntheticSource
 from syn_ray.generate.stage import check_generator, drawing_device, make_images
 from syn_ray.generate.work import Request, device_change
 from syn_ray.prompts.stage import write_prompts
-from syn_ray.score.stage import score_images
+from syn_ray.score.stage import check_classifier, score_images
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.study.cluster import check_resources, check_shared, connected
 from syn_ray.study.coordinator import start_coordinator
 from syn_ray.study.grid import run_grid
 from syn_ray.study.heartbeat import beating, only_driver
-from syn_ray.study.plan import StudyPlan
+from syn_ray.study.plan import StudyPlan, curve_status
 from syn_ray.study.progress import shown
-from syn_ray.study.prompts import PromptUse, long_prompts, unwritten
+from syn_ray.study.prompts import PromptUse, long_prompts, prompt_uses, unwritten
 from syn_ray.train.config import check_model
 
 
@@ -39,11 +39,11 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
         check_shared(plan.storage)
         tell_devices(plan, resources, console)
         with beating(plan.root, "preparing"):
+            check_models(plan, resources)
             prepare_prompts(plan, resources, console)
         coordinator = start_coordinator(plan, resources)
         with shown(plan, coordinator, console):
             try:
-                ray.get(ray.remote(check_model).options(num_cpus=0).remote(plan.config.train))
                 coordinator.prepare_evaluation.remote()  # begun now; each curve waits for it before it is judged
                 grid = run_grid(plan, resources, coordinator, scheduler)
             except ray.exceptions.RayError as error:
@@ -68,12 +68,33 @@ def tell_devices(plan: StudyPlan, resources: Resources, console: Console) -> Non
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def check_models(plan: StudyPlan, resources: Resources) -> None:
+    """Builds the model that is to be trained and loads the one that scores, before anything is paid for.
+
+    Raises:
+        UserError: one of them is not there, or does not go with the images or the classes.
+    """
+    try:
+        ray.get(ray.remote(check_model).options(num_cpus=0).remote(plan.config.train))
+    except ray.exceptions.RayError as error:
+        raise root_cause(error, SynRayError, f"train.model '{plan.config.train.model}' cannot be built") from error
+    _check_classifier(plan, resources)
+
+
+def _check_classifier(plan: StudyPlan, resources: Resources) -> None:
+    if plan.config.score is not None and any(curve_status(plan, curve).scored is False for curve in plan.curves):
+        check_classifier(plan.config.score, plan.class_infos, resources.score)
+
+
 def prepare_prompts(plan: StudyPlan, resources: Resources, console: Console) -> None:
     """Has the prompts written that a model writes, and says how many are too long, before any image is made.
 
     Raises:
-        UserError: prompts are too long and the study says `long_prompts: stop`, or a model or its images are not there.
+        UserError: prompts are too long, or cannot be counted, and the study says `long_prompts: stop`; a model or its
+            images are not there, or the images have changed.
     """
+    for use in prompt_uses(plan):
+        use.check_images()
     write_sets(plan, unwritten(plan), resources, console)
     for line in long_prompts(plan):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -103,9 +124,18 @@ def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> N
 
 
 def score_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
-    """Scores every curve's source."""
+    """Scores every curve's source.
+
+    Raises:
+        UserError: the study says `score: null`.
+    """
+    if plan.config.score is None:
+        raise UserError(f"study '{plan.config.name}' says score: null; give it a classifier, or leave this stage out")
+    _check_classifier(plan, resources)
     for curve in plan.curves:
-        result = score_images(plan.scoring(curve), resources.score).result
+        scoring = plan.scoring(curve)
+        assert scoring is not None
+        result = score_images(scoring, resources.score).result
         console.print(
             f"{curve.name}: recognizability {result['recognizability']:.3f}, diversity {result['diversity']:.3f}",
             highlight=False,

@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from syn_ray.core.artifact import package_versions, read_artifact, write_artifact
-from syn_ray.core.config import PAPER_NOT_GIVEN, Config, defaults_not_from_paper, validate
+from syn_ray.core.config import PAPER_NOT_GIVEN, PLACE, Config, Name, defaults_not_from_paper, validate
 from syn_ray.core.errors import GenerationError, SynRayError, UserError, nearest, root_cause
 from syn_ray.core.resources import PoolResources, Resources, TrainResources, load_resources
 from syn_ray.core.seeds import derive_seed, sample_seed
@@ -53,6 +53,38 @@ def test_defaults_that_the_paper_does_not_give_are_listed_until_they_are_set():
     assert defaults_not_from_paper(Outer(guess=7)) == []
 
 
+class Placed(Config):
+    path: str = pydantic.Field("/data", json_schema_extra=dict(PLACE))
+    name: Name = "a"
+
+
+class Holder(Config):
+    one: Placed = Placed()
+    several: tuple[Placed, ...] = ()
+    named: dict[str, Placed] = pydantic.Field(default_factory=dict)
+
+
+def test_where_something_lies_is_no_part_of_what_it_is():
+    moved = Placed(path="/mnt")
+    assert moved.fingerprint == Placed().fingerprint != Placed(name="b").fingerprint
+    here = Holder(several=(Placed(),), named={"x": Placed()})
+    there = Holder(one=moved, several=(moved,), named={"x": moved})
+    assert here.fingerprint == there.fingerprint
+    assert there.identity == {"one": {"name": "a"}, "several": [{"name": "a"}], "named": {"x": {"name": "a"}}}
+    assert there.model_dump(mode="json")["one"] == {"path": "/mnt", "name": "a"}  # what is handed on is whole
+    assert here.fingerprint != Holder(several=(Placed(), Placed())).fingerprint
+
+
+@pytest.mark.parametrize("name", ["sd 1.5", "sd#1", "a?b", "a/b", "", "-a", "é"])
+def test_names_are_the_same_on_every_storage(name):
+    assert validate(Placed, {"name": "SD-1.5_x"}, "file").name == "SD-1.5_x"
+    with pytest.raises(UserError) as caught:
+        validate(Placed, {"name": name}, "file")
+    assert str(caught.value).startswith(
+        "file: name: a name has letters, digits, '.', '_' and '-', and begins with a letter or digit (given: "
+    )
+
+
 def test_nearest_names():
     assert nearest("quikstart", ["quickstart", "paper"]) == "; did you mean 'quickstart'?"
     assert nearest("zzz", ["b", "a"]) == "; choose from a, b"
@@ -93,6 +125,13 @@ def test_resources_are_not_identity(tmp_path):
     with pytest.raises(UserError, match=r"unknown key 'generate\.max_actor'; did you mean 'max_actors'"):
         load_resources(file)
     assert load_resources(None) == Resources()
+
+
+def test_a_resources_file_that_is_no_text_is_said(tmp_path):
+    file = tmp_path / "resources.yaml"
+    file.write_bytes("# größer\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"^resources file '.*resources\.yaml' is not UTF-8 text; save it as such$"):
+        load_resources(file)
 
 
 def test_a_pool_is_as_large_as_the_cluster_and_the_work():
@@ -156,6 +195,32 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 
 def test_versions_name_what_draws_orders_and_writes_images():
     assert {"numpy", "pillow", "torch", "ray"} <= set(package_versions())
+
+
+@pytest.mark.parametrize("name", ["sd 1.5", "sd#1", "a?b=c", "ü", "100%25"])
+def test_any_name_is_a_directory_of_its_own(tmp_path, name):
+    storage = Storage(tmp_path / "base #1") / name
+    storage.write_bytes("a.bin", b"1")
+    assert (tmp_path / "base #1" / name / "a.bin").read_bytes() == b"1"
+    again = pickle.loads(pickle.dumps(storage))
+    assert (again.read_bytes("a.bin"), again.name, again.display) == (b"1", name, str(tmp_path / "base #1" / name))
+    assert again.parent.directories() == [name]
+    assert Storage(storage.uri).files() == ["a.bin"]
+
+
+def test_names_go_before_the_query_of_a_uri():
+    """MinIO: the settings of the file system stand behind the path."""
+    query = "endpoint_override=localhost:9000&scheme=http&region=eu-west-1"
+    base = Storage(f"s3://bucket/base/?{query}")
+    child = base / "images" / "real 1"
+    assert child.uri == f"s3://bucket/base/images/real%201?{query}"
+    for storage in (child, pickle.loads(pickle.dumps(child)), Storage(child.uri)):
+        assert storage.path("shard-0.parquet") == "bucket/base/images/real 1/shard-0.parquet"
+        assert storage.filesystem.equals(base.filesystem)
+        assert (storage.name, storage.display) == ("real 1", child.uri)
+    assert child.parent.parent.uri == base.uri
+    assert (child.parent.parent / "prompts").path() == "bucket/base/prompts"
+    assert not base.filesystem.equals(Storage("s3://bucket/base?region=eu-west-1").filesystem)
 
 
 def test_storage_that_cannot_be_written_is_said(tmp_path):

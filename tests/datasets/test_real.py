@@ -5,7 +5,8 @@ import pytest
 
 from syn_ray.core.errors import UserError
 from syn_ray.datasets.config import EMBEDDED_SETS, EmbeddedImages, FolderImages
-from syn_ray.datasets.real import balanced_order, open_images
+from syn_ray.datasets.real import balanced_order, check_classes, check_unchanged, images_revision, open_images
+from syn_ray.embedded import CLASS_NAMES
 
 
 def test_every_prefix_of_a_balanced_order_is_balanced():
@@ -47,3 +48,58 @@ def test_a_folder_without_images_is_said(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="class directory 'empty' holds no images"):
         open_images(FolderImages(path=str(tmp_path), name="b"))
+
+
+def _photos(folder, names=("a", "b"), content=b"123"):
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "0.png").write_bytes(content)
+    return FolderImages(path=str(folder), name="mine")
+
+
+def test_a_folder_is_the_same_wherever_it_lies_and_another_when_a_file_is(tmp_path):
+    here, there = _photos(tmp_path / "here"), _photos(tmp_path / "there")
+    longer = _photos(tmp_path / "longer", content=b"1234")
+    renamed = _photos(tmp_path / "renamed", names=("a", "c"))
+    revisions = [images_revision(config, ("a", "b")) for config in (here, there, longer)]
+    revisions.append(images_revision(renamed, ("a", "c")))
+    assert revisions[0] == revisions[1]
+    assert len(set(revisions)) == 3
+    assert here.fingerprint == there.fingerprint  # the name is what it is, the path where it is
+    assert images_revision(EmbeddedImages(name="val"), "fashion") is None
+
+
+def test_a_folder_that_has_changed_is_said(tmp_path):
+    config = _photos(tmp_path)
+    classes = ("a", "b")
+    before = images_revision(config, classes)
+    check_unchanged(config, classes, before, "source 'real-mine'")
+    check_unchanged(config, classes, None, "a source of an earlier version")
+    with pytest.raises(UserError) as caught:
+        check_unchanged(config, classes, "0" * 12, "source 'real-mine'")
+    assert str(caught.value) == (
+        f"source 'real-mine': '{tmp_path}' does not hold the images that it was begun with (names or sizes differ); "
+        "restore them, or call the changed ones something else than 'mine'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "good"),
+    [
+        ("fashion", True),
+        (("T-shirt/top", *CLASS_NAMES[1:]), True),  # other words for the same class
+        (CLASS_NAMES[:5], False),
+        ((CLASS_NAMES[1], CLASS_NAMES[0], *CLASS_NAMES[2:]), False),
+        ("imagenet", False),
+    ],
+)
+def test_embedded_images_are_of_their_own_classes(classes, good):
+    if good:
+        check_classes(EmbeddedImages(name="val"), classes)
+        return
+    with pytest.raises(UserError) as caught:
+        check_classes(EmbeddedImages(name="val"), classes)
+    assert str(caught.value) == (
+        "classes: the embedded images 'val' are of t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, "
+        "bag, ankle boot, in this order; set classes: fashion, or give images of your own classes (kind: folder)"
+    )

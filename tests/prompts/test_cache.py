@@ -116,13 +116,80 @@ def test_captions_of_classes_of_unequal_size_repeat_each_at_its_own_end(tmp_path
             (tmp_path / "photos" / name / f"{number}.png").write_bytes(real.image)
     images = FolderImages(path=str(tmp_path / "photos"), name="mine")
     config = ModelCaptions(images=images, model=Captioner(model_id=str(caption_model), max_new_tokens=4))
-    written = WrittenSet(prompts=config, classes=("cat", "dog"), study_seed=0)
+    written = WrittenSet(prompts=config, classes=("a", "b"), study_seed=0)
     artifact = _write(written, 1000, Storage(tmp_path / "s"), shard_size=4)
     assert (artifact.result["rows"], artifact.result["periods"]) == (4, [1, 3])
-    prompts = make_prompt_set(config, ("cat", "dog"), 0, Storage(tmp_path / "s"))
+    prompts = make_prompt_set(config, ("a", "b"), 0, Storage(tmp_path / "s"))
     assert [len(choices) for choices in prompts.prompts] == [1, 3]
     assert [prompts.prompt(i) for i in (1, 3, 5)] == [prompts.prompt(i) for i in (7, 9, 11)]
     assert is_written(written, 10**9, Storage(tmp_path / "s"))
+
+
+def test_damage_beyond_what_is_asked_for_is_forgotten(tmp_path, caption_model):
+    """A study of fewer samples neither trips over it nor asks for it for ever; a larger one has it written again."""
+    config = ModelCaptions(images=POOL, model=Captioner(model_id=str(caption_model), num_beams=1, max_new_tokens=4))
+    written = WrittenSet(prompts=config, classes="fashion", study_seed=5)
+    storage = Storage(tmp_path)
+    _write(written, 24, storage, shard_size=8)
+    whole = make_prompt_set(config, "fashion", 5, storage)
+    directory = storage / written.directory_name
+    directory.write_bytes("shard-00000008.parquet", b"other")
+    assert not is_written(written, 8, storage)
+    _write(written, 8, storage)
+    assert is_written(written, 8, storage)
+    assert not is_written(written, 16, storage)
+    assert not is_written(written, 24, storage)
+    few = make_prompt_set(config, "fashion", 5, storage)  # and what follows the gap is not taken for what was in it
+    assert [few.prompt(i) for i in range(8)] == [whole.prompt(i) for i in range(8)]
+    with pytest.raises(UserError, match="sample 10 has no prompt yet"):
+        few.prompt(10)
+    _write(written, 24, storage)
+    assert is_written(written, 24, storage)
+    assert make_prompt_set(config, "fashion", 5, storage) == whole
+
+
+def _photos(folder, numbers):
+    for name in ("dog", "cat"):
+        (folder / name).mkdir(parents=True)
+        for number, real in enumerate(open_images(POOL).read(numbers)):
+            (folder / name / f"{number}.png").write_bytes(real.image)
+    return folder
+
+
+def test_captions_are_of_the_images_that_they_were_begun_with(tmp_path, caption_model):
+    classes = ("dog", "cat")  # sorted, the directories are cat, dog
+    model = Captioner(model_id=str(caption_model), max_new_tokens=4)
+
+    def captions(folder):
+        images = FolderImages(path=str(folder), name="mine")
+        return WrittenSet(prompts=ModelCaptions(images=images, model=model), classes=classes, study_seed=0)
+
+    first = captions(_photos(tmp_path / "one", range(3)))
+    storage = Storage(tmp_path / "s")
+    _write(first, 2, storage, shard_size=2)
+    (tmp_path / "one").rename(tmp_path / "moved")
+    moved = captions(tmp_path / "moved")
+    assert moved.fingerprint == first.fingerprint
+    _write(moved, 4, storage)
+    with pytest.raises(UserError) as caught:
+        _write(captions(_photos(tmp_path / "two", range(4))), 6, storage)
+    assert str(caught.value) == (
+        f"prompts 'model_captions': '{tmp_path}/two' does not hold the images that it was begun with (names or sizes "
+        "differ); restore them, or call the changed ones something else than 'mine'"
+    )
+
+
+def test_a_broken_image_is_named(tmp_path, caption_model):
+    folder = _photos(tmp_path / "photos", range(1))
+    (folder / "dog" / "0.png").write_bytes(b"nothing")
+    images = FolderImages(path=str(folder), name="mine")
+    config = ModelCaptions(images=images, model=Captioner(model_id=str(caption_model), max_new_tokens=4))
+    with pytest.raises(GenerationError) as caught:
+        _write(WrittenSet(prompts=config, classes=("dog", "cat"), study_seed=0), 2, Storage(tmp_path / "s"))
+    assert str(caught.value) == (
+        f"prompts 'model_captions': the image '{folder}/dog/0.png' does not decode (it is no image file); restore it, "
+        "or take it out of its folder and give the set another name"
+    )
 
 
 def test_a_class_without_images_is_said(tmp_path):

@@ -34,6 +34,30 @@ def test_row_i_is_sample_is(tmp_path, suffix):
     assert [prompts.prompt(i) for i in range(6)] == [*(text for text, _ in ROWS), "one cat", "one dog"]
 
 
+def test_a_line_ends_with_a_line_feed_and_nothing_else(tmp_path):
+    """Unicode has seven more line breaks; a prompt cut at one would move all that follow to other classes."""
+    odd = "one\x85cat\u2028of\u2029the\x0ckind\x0b\x1c"
+    (tmp_path / "p.txt").write_bytes(f"\ufeff{odd}\r\none dog\r\ntwo cats\ntwo dogs\r\n".encode())
+    prompts = make_prompt_set(TextFile(path=str(tmp_path / "p.txt")), CLASSES, 0)
+    assert prompts.prompts == ((odd, "two cats"), ("one dog", "two dogs"))
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path):
+    (tmp_path / "p.txt").write_bytes(b"one cat\nein Dackel f\xfcr mich\n")
+    with pytest.raises(UserError) as caught:
+        make_prompt_set(TextFile(path=str(tmp_path / "p.txt")), CLASSES, 0)
+    assert str(caught.value) == f"texts '{tmp_path}/p.txt', row 1: it is not UTF-8 text; save the file as such"
+
+
+def test_a_text_is_the_same_wherever_it_lies_and_another_where_it_is_read_otherwise(tmp_path):
+    (tmp_path / "moved to").mkdir()
+    here, there = _file(tmp_path, ".txt"), _file(tmp_path / "moved to", ".txt")
+    other = tmp_path / "prompts.csv"
+    other.write_bytes((tmp_path / "prompts.txt").read_bytes())
+    assert TextFile(path=here).fingerprint == TextFile(path=there).fingerprint != TextFile(path=str(other)).fingerprint
+    assert make_prompt_set(TextFile(path=there), CLASSES, 0) == make_prompt_set(TextFile(path=here), CLASSES, 0)
+
+
 def test_labels_may_be_names_and_columns_have_others(tmp_path):
     pd.DataFrame({"prompt": ["a", "b"], "class": ["cat", "dog"]}).to_csv(tmp_path / "p.csv", index=False)
     config = TextFile(path=str(tmp_path / "p.csv"), column="prompt", label_column="class")

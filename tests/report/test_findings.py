@@ -238,3 +238,11 @@ def test_resolution_depends_on_intervals_not_on_units(quickstart: ReportInput, s
     tags = [f.resolved for f in find_all(scaled.results, scaled.fits, bounds)]
     assert tags == [f.resolved for f in find_all(quickstart.results, quickstart.fits, quickstart.intervals)]
     assert np.isfinite(bounds["low"]).all()
+
+
+def test_prompt_sets_without_scores_and_without_a_common_size_are_not_compared() -> None:
+    small, large = plant([("captions-g2", 1.0, 0.01)]), plant([("names-g2", 1.2, 0.01)], sizes=(512, 4096))
+    results, fits, intervals = (pd.concat(pair, ignore_index=True) for pair in zip(small, large, strict=True))
+    assert [f for f in find_all(results, fits, intervals) if f.topic == "prompts"] == []
+    at_one_size = plant([("captions-g2", 1.0, 0.01), ("names-g2", 1.2, 0.01)])
+    assert [f.resolved for f in find_all(*at_one_size) if f.topic == "prompts"] == [True]

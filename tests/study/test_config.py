@@ -270,6 +270,35 @@ def test_auto_shards_are_of_the_smallest_size(tmp_path):
             "quickstart: curves: guidance_scale 0.5 is below what stable_diffusion takes; give 1 (no guidance) or more",
         ),
         ("curves.1.guidance_scale=[1,1]", "quickstart: curves: 'sd-captions-g1' is there twice; give each curve once"),
+        (
+            "curves.1.guidance_scale=[]",
+            "quickstart: curves.1.guidance_scale: the list is empty, which makes no curve; give at least one value "
+            "(given: [])",
+        ),
+        (
+            "curves.1.prompts=[]",
+            "quickstart: curves.1.prompts: the list is empty, which makes no curve; give at least one value "
+            "(given: [])",
+        ),
+        (
+            "generators={sd 1.5: {model_id: a/b}}",
+            "quickstart: generators.sd 1.5: a name has letters, digits, '.', '_' and '-', and begins with a letter or "
+            'digit (given: "sd 1.5")',
+        ),
+        (
+            "prompt_sets={my#set: {kind: word2sen}}",
+            "quickstart: prompt_sets.my#set: a name has letters, digits, '.', '_' and '-', and begins with a letter or "
+            'digit (given: "my#set")',
+        ),
+        (
+            "evaluation_sets={a/b: {kind: embedded, name: val}}",
+            "quickstart: evaluation_sets.a/b: a name has letters, digits, '.', '_' and '-', and begins with a letter "
+            'or digit (given: "a/b")',
+        ),
+        (
+            "evaluation_sets={images: {kind: embedded, name: val}}",
+            "quickstart: evaluation_sets: 'images' is what image scores are called in results; rename it",
+        ),
         ("curves.1.guidance_scale=high", "quickstart: curves: guidance_scale 'high' is not a number"),
         (
             "dataset_sizes=[512,256]",
@@ -307,6 +336,9 @@ def test_studies_that_are_not_there(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     with pytest.raises(UserError, match=r"study file '.*bad.yaml' is not YAML"):
         load_study(str(tmp_path / "bad.yaml"))
+    (tmp_path / "latin.yaml").write_bytes("question: Größe?\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"^study file '.*latin\.yaml' is not UTF-8 text; save it as such$"):
+        load_study(str(tmp_path / "latin.yaml"))
 
 
 def test_a_size_beyond_the_real_pool(tmp_path):

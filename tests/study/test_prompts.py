@@ -75,6 +75,21 @@ def test_long_prompts_are_counted_and_shown(tmp_path, texts):
     assert list(long_prompts(_plan(tmp_path, "long_prompts=stop"))) == []  # captions fit
 
 
+def test_prompts_that_nobody_can_count_are_said_and_stop_a_study_that_says_stop(tmp_path):
+    """T5's tokenizer of a cascade that is not on this machine; CLIP's would stand in for CLIP's."""
+    cascade = ["generators.sd={family: imagen, model_id: someone/some-cascade}", "curves.1.prompts=classnames"]
+    line = (
+        "prompts of 'classnames' for generator 'sd': too long prompts cannot be counted, its tokenizer is not on this "
+        "machine"
+    )
+    assert list(long_prompts(_plan(tmp_path, *cascade))) == [f"{line}; long_prompts: truncate"]
+    with pytest.raises(UserError) as caught:
+        list(long_prompts(_plan(tmp_path, *cascade, "long_prompts=stop")))
+    assert str(caught.value) == (
+        f"long_prompts: {line}; fetch the generator with `hf download someone/some-cascade`, or set it to truncate"
+    )
+
+
 def _run(capsys, *arguments):
     with pytest.raises(SystemExit) as ended:
         main(list(arguments))

@@ -78,6 +78,48 @@ def test_an_unknown_model_gets_the_nearest_name():
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model_kwargs": {"img_sizes": 32}},
+            "train: model 'vit_base_patch16_224' does not take its model_kwargs: ",
+        ),
+        (
+            {"image_px": 32, "resize_px": 32},
+            "train: model 'vit_base_patch16_224' takes images of 224 px and image_px is 32; add img_size: 32 to "
+            "model_kwargs",
+        ),
+        (
+            {"model_kwargs": {"embed_dim": 65}},
+            "train: model 'vit_base_patch16_224' does not go with its model_kwargs and image_px 224: dim should be "
+            "divisible by num_heads; correct them",
+        ),
+        (
+            {"model": "swin_tiny_patch4_window7_224", "image_px": 200, "resize_px": 200},
+            "train: model 'swin_tiny_patch4_window7_224' takes images of 224 px and image_px is 200; add img_size: 200",
+        ),
+        (
+            {"model": "mixer_s32_224", "image_px": 200, "resize_px": 200},
+            "train: model 'mixer_s32_224' ",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_built_or_fed_is_said_before_anything_is_paid_for(changes, message):
+    with pytest.raises(UserError) as caught:
+        check_model(ClassifyConfig(**changes))
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_built_in_studies_models_are_built_without_weights():
+    from syn_ray.study.config import built_in_studies, load_study
+
+    for study in built_in_studies():
+        check_model(load_study(study).train)
+    assert torch.zeros(1).device.type == "cpu"
+
+
 def test_ray_is_not_needed():
     modules = "syn_ray.train.classify, syn_ray.train.clip, syn_ray.evaluate.classify"
     code = f"import sys, {modules}; sys.exit('ray' in sys.modules)"
