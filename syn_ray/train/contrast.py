@@ -72,7 +72,7 @@ class Contrast(Objective[PairBatch]):
         images = batch.images.to(self._device, non_blocking=True)
         tokens = batch.tokens.to(self._device, non_blocking=True)
         size = self._config.micro_batch_size or len(images)
-        parts = list(zip(images.split(size), tokens.split(size), strict=True))
+        parts = list(zip(torch.split(images, size), torch.split(tokens, size), strict=True))
         if len(parts) > 1:
             return self._backward_in_parts(parts, seed)
         loss: torch.Tensor = self._loss(*self._outputs(self._parallel, *parts[0]))
@@ -90,7 +90,7 @@ class Contrast(Objective[PairBatch]):
         leaves = [value.detach().requires_grad_() for value in (*features, *outputs[0][2:])]
         loss: torch.Tensor = self._loss(*leaves)
         gradients = torch.autograd.grad(loss, leaves)
-        shares = [gradient.split(len(parts[0][0])) for gradient in gradients[:2]]
+        shares = [torch.split(gradient, len(parts[0][0])) for gradient in gradients[:2]]
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             # The logit scale and the bias belong to no pair: they get their gradients with the last part.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import open_clip
 import pytest
@@ -20,7 +21,7 @@ CAPTIONS = ["a red thing", "a caption of more than the eight tokens that fit", "
 
 def test_an_untrained_model_is_open_clips_own(make_clip_config, tmp_path):
     config = make_clip_config()
-    model = create_clip(config, seed=5)
+    model: Any = create_clip(config, seed=5)
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config.architecture}))
     torch.manual_seed(derive_seed(5, "model"))
     own = open_clip.create_model(f"local-dir:{tmp_path}", load_weights=False)
@@ -30,14 +31,14 @@ def test_an_untrained_model_is_open_clips_own(make_clip_config, tmp_path):
         assert torch.equal(one, other), name
     assert model.visual.preprocess_cfg == own.visual.preprocess_cfg
     assert "QuickGELU" in str(model.visual)
-    other_seed = create_clip(config, seed=6)
+    other_seed: Any = create_clip(config, seed=6)
     assert not torch.equal(other_seed.token_embedding.weight, model.token_embedding.weight)
 
 
 @pytest.mark.parametrize("changes", [{}, {"loss": "siglip"}, {"model_cfg": {"custom_text": True}}])
 def test_an_exported_model_loads_in_open_clip_alone(make_clip_config, tmp_path, changes):
     config = make_clip_config(mean=(0.5, 0.4, 0.3), **changes)
-    model = create_clip(config, seed=1).eval()
+    model: Any = create_clip(config, seed=1).eval()
     with torch.no_grad():
         model.logit_scale.fill_(3.5)
     export_clip(model, config, Storage(tmp_path / "model"))
@@ -95,6 +96,16 @@ def test_decay_spares_norms_biases_and_the_logit_scale(make_clip_config, changes
     assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == ((0.9, 0.98), 1e-6)
 
 
+def test_a_table_of_biases_is_spared():
+    """Some towers have biases that are no vectors."""
+    model = torch.nn.Module()
+    model.register_parameter("relative_position_bias_table", torch.nn.Parameter(torch.zeros(3, 3)))
+    model.register_parameter("proj", torch.nn.Parameter(torch.zeros(3, 3)))
+    groups = create_clip_optimizer(model, ClipConfig().optimizer).param_groups
+    assert groups[0]["params"] == [model.get_parameter("proj")]
+    assert groups[1]["params"] == [model.get_parameter("relative_position_bias_table")]
+
+
 def test_a_model_that_does_not_take_its_settings(make_clip_config):
     with pytest.raises(UserError, match=r"^model 'small': open_clip does not take its model_cfg: .*wrong"):
         create_clip(make_clip_config(model_cfg={"wrong": 1}), 0)
@@ -115,7 +126,8 @@ def test_no_pretrained_tower_is_asked_for():
     text = {"width": 8, "heads": 1, "layers": 1}
     model_cfg = {"embed_dim": 8, "vision_cfg": tower, "text_cfg": text}
     config = ClipConfig.model_validate({"model": "with-timm", "model_cfg": model_cfg})
-    one, again, other = (create_clip(config, seed).visual.trunk.blocks[0].attn.qkv.weight for seed in (0, 0, 1))
+    name = "visual.trunk.blocks.0.attn.qkv.weight"
+    one, again, other = (create_clip(config, seed).get_parameter(name) for seed in (0, 0, 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert config.model_cfg == model_cfg

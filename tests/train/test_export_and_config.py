@@ -79,5 +79,6 @@ def test_an_unknown_model_gets_the_nearest_name():
 
 
 def test_ray_is_not_needed():
-    code = "import sys, syn_ray.train.classify, syn_ray.train.clip, syn_ray.evaluate.classify; sys.exit('ray' in sys.modules)"
+    modules = "syn_ray.train.classify, syn_ray.train.clip, syn_ray.evaluate.classify"
+    code = f"import sys, {modules}; sys.exit('ray' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
