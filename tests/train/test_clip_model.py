@@ -96,6 +96,16 @@ def test_decay_spares_norms_biases_and_the_logit_scale(make_clip_config, changes
     assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == ((0.9, 0.98), 1e-6)
 
 
+def test_a_table_of_biases_is_spared():
+    """Some towers have biases that are no vectors."""
+    model = torch.nn.Module()
+    model.register_parameter("relative_position_bias_table", torch.nn.Parameter(torch.zeros(3, 3)))
+    model.register_parameter("proj", torch.nn.Parameter(torch.zeros(3, 3)))
+    groups = create_clip_optimizer(model, ClipConfig().optimizer).param_groups
+    assert groups[0]["params"] == [model.get_parameter("proj")]
+    assert groups[1]["params"] == [model.get_parameter("relative_position_bias_table")]
+
+
 def test_a_model_that_does_not_take_its_settings(make_clip_config):
     with pytest.raises(UserError, match=r"^model 'small': open_clip does not take its model_cfg: .*wrong"):
         create_clip(make_clip_config(model_cfg={"wrong": 1}), 0)
@@ -116,8 +126,8 @@ def test_no_pretrained_tower_is_asked_for():
     text = {"width": 8, "heads": 1, "layers": 1}
     model_cfg = {"embed_dim": 8, "vision_cfg": tower, "text_cfg": text}
     config = ClipConfig.model_validate({"model": "with-timm", "model_cfg": model_cfg})
-    models: list[Any] = [create_clip(config, seed) for seed in (0, 0, 1)]
-    one, again, other = (model.visual.trunk.blocks[0].attn.qkv.weight for model in models)
+    name = "visual.trunk.blocks.0.attn.qkv.weight"
+    one, again, other = (create_clip(config, seed).get_parameter(name) for seed in (0, 0, 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert config.model_cfg == model_cfg
