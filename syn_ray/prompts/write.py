@@ -13,7 +13,8 @@ from PIL import Image
 
 from syn_ray.core.errors import GenerationError
 from syn_ray.core.seeds import derive_seed
-from syn_ray.datasets.real import UNREADABLE, RealImage, open_images, why_unreadable
+from syn_ray.datasets.image_set import RealImage
+from syn_ray.datasets.real import UNREADABLE, open_images, why_unreadable
 from syn_ray.datasets.vocabulary import class_names
 from syn_ray.prompts.cache import WrittenSet, image_orders
 from syn_ray.prompts.config import ModelCaptions, Word2Sen

@@ -42,7 +42,7 @@ class ScoringClassifier:
         self._model: Any = _load(config).to(self._device).eval()
         settings = timm.data.resolve_model_data_config(self._model)
         self._transform = timm.data.create_transform(**settings, is_training=False)
-        outputs = tuple((number,) for number in range(self._model.num_classes))
+        outputs: tuple[tuple[int, ...], ...] = tuple((number,) for number in range(self._model.num_classes))
         if classes is not None:
             outputs = match_outputs(config, classes, len(outputs), _output_names(config, self._model))
         most = max(len(numbers) for numbers in outputs)

@@ -67,7 +67,7 @@ def folders(tmp_path):
 
 def _make(source, images, dataset_size=None):
     """The generating stage's work without Ray."""
-    job = open_job(Request(source, dataset_size), images, GenerateResources(shard_size=6), 1)
+    job = open_job(Request(source, dataset_size), images, GenerateResources(shard_size=6), lambda: 1)
     renderer = RealRenderer(source)
     for first in job.missing():
         provenance = {"fingerprint": source.fingerprint, "source": source.identity, "batch_size": 1}
