@@ -60,7 +60,7 @@ def _draw(job, device="cpu"):
 
 
 def _open(storage, source, size, resources=SIZES, batch_size=4, device="cpu"):
-    return open_job(Request(source, size), storage, resources, batch_size, device)
+    return open_job(Request(source, size), storage, resources, lambda: batch_size, device)
 
 
 def test_the_kind_of_device_is_kept_with_a_source(tmp_path):
