@@ -70,7 +70,7 @@ class Contrast(Objective[PairBatch]):
 
     def backward(self, batch: PairBatch, seed: int) -> torch.Tensor:
         images = batch.images.to(self._device, non_blocking=True)
-        tokens = batch.tokens.to(self._device, non_blocking=True)
+        tokens = batch.tokens.to(self._device, non_blocking=True).long()
         size = self._config.micro_batch_size or len(images)
         parts = list(zip(torch.split(images, size), torch.split(tokens, size), strict=True))
         if len(parts) > 1:

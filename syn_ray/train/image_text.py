@@ -84,10 +84,10 @@ class ImageTextBatches(BatchesByStep[PairBatch]):
         decode = _decoder(config)
         self._arms = [DecodedImages(arm, decode, cache_bytes // len(arms)) for arm in arms]
         self._synthetic_probability = synthetic_probability if synthetic is not None else 0.0
-        self._crop = v2.RandomResizedCrop(
+        crop = v2.RandomResizedCrop(
             config.image_px, config.augment.crop_scale, interpolation=InterpolationMode.BICUBIC, antialias=True
         )
-        self._random_resized = v2.Compose([self._crop, v2.RandomHorizontalFlip(config.augment.flip_probability)])
+        self._random_resized = v2.Compose([crop, v2.RandomHorizontalFlip(config.augment.flip_probability)])
 
     def __getitem__(self, step: int) -> PairBatch:
         rows, visits = self._order.at(step)
@@ -111,7 +111,7 @@ class ImageTextBatches(BatchesByStep[PairBatch]):
             return size if whole else rest
         seen = np.zeros((2, size), dtype=bool)
         for epoch in range(whole + 1):
-            rows = self._order.epoch(epoch)[: size if epoch < whole else rest]
+            rows = np.arange(size) if epoch < whole else self._order.epoch(epoch)[:rest]
             seen[self._drawn_arms(rows, np.full_like(rows, epoch)), rows] = True
         return int(seen.sum())
 

@@ -78,25 +78,34 @@ class VisitOrder:
     def epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every sample in the order in which an epoch visits them."""
         if epoch not in self._epochs:
-            # What a distinct epoch starts with depends on how the one before ends, and that on the one before it.
-            first = 0 if self._distinct_batches and epoch - 1 not in self._epochs else epoch
-            for each in range(first, epoch + 1):
+            # `_move_back` stays within the first batch. So from two batches on, an epoch's end does not depend on how
+            # it begins; in a smaller dataset it may, and that on the epoch before.
+            from_the_first = self._distinct_batches and self.dataset_size < 2 * self.batch_size
+            known = not from_the_first or epoch - 1 in self._epochs
+            for each in range(epoch if known else 0, epoch + 1):
                 self._draw(each)
         return self._epochs[epoch]
 
     def _draw(self, epoch: int) -> None:
         # The previous epoch is still being finished when the next begins; older ones are never asked for again.
         self._epochs = {e: order for e, order in self._epochs.items() if e == epoch - 1}
-        rng = np.random.Generator(np.random.Philox(derive_seed(self._seed, "order", epoch)))
-        order = rng.permutation(self.dataset_size)
+        order = self._shuffled(epoch)
         begun = epoch * self.dataset_size % self.batch_size
         if self._distinct_batches and begun:
-            _move_back(order, self._epochs[epoch - 1][-begun:], self.batch_size - begun)
+            before = self._epochs[epoch - 1] if self._epochs else self._shuffled(epoch - 1)
+            _move_back(order, before[-begun:], self.batch_size - begun)
         self._epochs[epoch] = order
+
+    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+        rng = np.random.Generator(np.random.Philox(derive_seed(self._seed, "order", epoch)))
+        return rng.permutation(self.dataset_size)
 
 
 def _move_back(order: npt.NDArray[np.int64], unwanted: npt.NDArray[np.int64], first: int) -> None:
-    """Swaps those of the `first` places that hold an unwanted sample with the next places that hold none."""
+    """Swaps those of the `first` places that hold an unwanted sample with the next places that hold none.
+
+    Those lie before place `first + len(unwanted)`: fewer than that many can hold unwanted ones.
+    """
     is_unwanted = np.zeros(len(order), dtype=bool)
     is_unwanted[unwanted] = True
     places = np.flatnonzero(is_unwanted[order[:first]])

@@ -67,12 +67,13 @@ def test_distinct_batches_hold_no_sample_twice_and_epochs_stay_whole(dataset_siz
         np.testing.assert_array_equal(np.concatenate([plain.at(step).rows for step in range(len(steps))]), rows)
 
 
-def test_a_distinct_step_does_not_depend_on_the_steps_asked_before():
-    order = VisitOrder(30, 20, seed=3, distinct_batches=True)
+@pytest.mark.parametrize("dataset_size", [21, 30, 39, 41, 50])
+def test_a_distinct_step_does_not_depend_on_the_worker_or_the_steps_asked_before(dataset_size):
+    order = VisitOrder(dataset_size, 20, seed=3, distinct_batches=True)
     steps = [order.at(step).rows for step in range(41)]
     for step in (40, 2, 17, 18):
-        fresh = VisitOrder(30, 20, seed=3, distinct_batches=True)
-        np.testing.assert_array_equal(fresh.at(step).rows, steps[step])
+        shared = [VisitOrder(dataset_size, 20, 3, rank, 4, distinct_batches=True).at(step).rows for rank in range(4)]
+        np.testing.assert_array_equal(np.concatenate(shared), steps[step])
         np.testing.assert_array_equal(order.at(step).rows, steps[step])
 
 
