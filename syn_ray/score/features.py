@@ -39,10 +39,11 @@ class ScoringClassifier:
 
     def __init__(self, config: ScoreConfig, classes: Sequence[ClassInfo] | None = None) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model: Any = _load(config).to(self._device).eval()
+        model: Any = _load(config)  # whatever timm makes has num_classes, forward_features and forward_head
+        self._model = model.to(self._device).eval()
         settings = timm.data.resolve_model_data_config(self._model)
         self._transform = timm.data.create_transform(**settings, is_training=False)
-        outputs: tuple[tuple[int, ...], ...] = tuple((number,) for number in range(self._model.num_classes))
+        outputs: tuple[tuple[int, ...], ...] = tuple((number,) for number in range(int(model.num_classes)))
         if classes is not None:
             outputs = match_outputs(config, classes, len(outputs), _output_names(config, self._model))
         most = max(len(numbers) for numbers in outputs)

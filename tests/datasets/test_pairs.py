@@ -42,8 +42,8 @@ def _numbers(captions):
     return [int(caption.removeprefix("pair ")) for caption in captions]
 
 
-def _tars(folder, **settings):
-    return WebdatasetPairs(path=str(folder), name="mine", **settings)
+def _tars(folder, name="mine", **settings):
+    return WebdatasetPairs(path=str(folder), name=name, **settings)
 
 
 def test_the_order_is_a_permutation_that_the_seed_alone_decides(tmp_path, pair_tars):

@@ -29,6 +29,26 @@ def test_what_a_card_says(tmp_path, card, stated):
     assert licence(_model(tmp_path)) == stated
 
 
+def test_a_licence_that_is_not_known_is_not_in_a_shard(tmp_path, monkeypatch):
+    """Two actors, one of which the Hub did not answer, would make different bytes of one shard."""
+    import diffusers
+    import torch
+
+    from syn_ray.generate.loading import facts
+
+    def download(*_, **__):
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    said = [
+        facts(
+            _model(tmp_path, on_hub=on_hub), "DDIMPipeline", diffusers.DDIMScheduler(), "float32", torch.device("cpu")
+        )
+        for on_hub in (True, False)
+    ]
+    assert ["licence" in fact for fact in said] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("answer", "stated"),
     [

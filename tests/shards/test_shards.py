@@ -19,8 +19,8 @@ from syn_ray.shards.manifest import (
     recover_start,
     write_manifest,
 )
-from syn_ray.shards.reader import read_sample, read_samples
-from syn_ray.shards.schema import SCHEMA, Sample
+from syn_ray.shards.reader import read_provenance, read_sample, read_samples
+from syn_ray.shards.schema import PROVENANCE_KEY, SCHEMA, Sample
 from syn_ray.shards.verify import verify
 from syn_ray.shards.writer import write_shard
 
@@ -79,6 +79,30 @@ def test_a_dataset_is_a_prefix_in_order(source):
 def test_a_shard_made_again_has_the_same_bytes(source, tmp_path):
     _, manifest = source
     assert _write(Storage(tmp_path / "other"), 8) == manifest.shards[1]
+
+
+def _rewrite(directory, name, rows=None, provenance=None):
+    """The same shard with other metadata, or with fewer rows."""
+    table = pq.read_table(directory.path(name))
+    metadata = dict(table.schema.metadata)
+    if provenance is not None:
+        metadata[PROVENANCE_KEY] = provenance
+    pq.write_table(table.slice(0, rows).replace_schema_metadata(metadata), directory.path(name))
+
+
+def test_files_that_are_no_shards_are_not_adopted_and_no_traceback(source):
+    directory, manifest = source
+    names = [shard.name for shard in manifest.shards]
+    _rewrite(directory, names[0], rows=0)
+    _rewrite(directory, names[1], provenance=b"{no json")
+    empty = Manifest(name="source", fingerprint=FINGERPRINT, shard_size=8, batch_size=4)
+    assert [shard.name for shard in adopt_unlisted(directory, empty, damaged=set()).shards] == names[2:]
+    _rewrite(directory, names[2], provenance=b"[1]")
+    assert adopt_unlisted(directory, empty, damaged=set()) == empty
+    with pytest.raises(
+        ShardError, match=r"shard-00000008.parquet: it does not say how it was made; delete it, run generate again$"
+    ):
+        read_provenance(directory, manifest.shards[1])
 
 
 def test_hugging_face_datasets_shows_images_labels_and_text(source, tmp_path):

@@ -192,6 +192,20 @@ def test_one_name_is_one_folder(folders):
         _plan(folders, captions)
 
 
+def test_a_study_as_it_was_understood_is_the_same_study(folders):
+    """study.yaml, every default filled in, and what actors are sent."""
+    given = {"dog": 0, "cat": "cat", "zebra": None}
+    _photos(folders / "train", names=["zebra"])
+    labels = json.dumps(given)
+    scores = "score={classifier: 'embedded:classifier', images_per_class: 2, labels: {dog: [1, bag], cat: 2, bird: 3}}"
+    plan = open_study(_plan(folders, f"real.labels={labels}", scores).config, folders / "s")
+    again = load_study(str(folders / "s" / "studies" / "quickstart" / "study.yaml"), ["name=quickstart"])
+    assert again == plan.config
+    source = plan.curves[0].source
+    assert type(source).model_validate_json(source.model_dump_json()) == source
+    assert dict(source.images.labels) == given
+
+
 def test_a_study_is_planned_where_its_images_are_not(capsys, folders, tmp_path):
     absent = _plan(folders, train="gone", val="gone too")
     assert absent.curves[0].source.fingerprint == _plan(folders).curves[0].source.fingerprint
