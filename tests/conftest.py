@@ -1,4 +1,4 @@
-"""What many tests share: one Ray for the whole session."""
+"""What many tests share: one Ray for all tests that need one, in one process."""
 
 import os
 import secrets
@@ -11,6 +11,12 @@ import pytest
 from syn_ray.study.environment import set_environment
 
 set_environment()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")

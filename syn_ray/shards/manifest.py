@@ -223,7 +223,8 @@ def _examine(directory: Storage, name: str, fingerprint: str) -> tuple[ShardEntr
         drawn = json.loads(table.schema.metadata[PROVENANCE_KEY])
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError):
         return None
-    if drawn.get("fingerprint") != fingerprint or table.schema.names[: len(SCHEMA)] != SCHEMA.names:
+    same = isinstance(drawn, dict) and drawn.get("fingerprint") == fingerprint
+    if not same or table.schema.names[: len(SCHEMA)] != SCHEMA.names:
         return None
     indices = table["sample_index"].to_pylist()
     if not indices or shard_name(indices[0]) != name or indices != list(range(indices[0], indices[0] + len(indices))):

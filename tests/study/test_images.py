@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,7 +202,7 @@ def test_a_study_as_it_was_understood_is_the_same_study(folders):
     plan = open_study(_plan(folders, f"real.labels={labels}", scores).config, folders / "s")
     again = load_study(str(folders / "s" / "studies" / "quickstart" / "study.yaml"), ["name=quickstart"])
     assert again == plan.config
-    source = plan.curves[0].source
+    source: Any = plan.curves[0].source
     assert type(source).model_validate_json(source.model_dump_json()) == source
     assert dict(source.images.labels) == given
 
