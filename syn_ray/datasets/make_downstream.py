@@ -87,8 +87,8 @@ def main() -> None:
         }
     record = {"sources": SOURCES, "licence": licence[licence.index("Permission") :], "sets": sets}
     PROMPTS.write_bytes(lzma.compress(json.dumps(record, indent=1).encode(), preset=9))
-    with zipfile.ZipFile(given.scikit_learn) as learn:
-        rows = gzip.decompress(learn.read("sklearn/datasets/data/digits.csv.gz")).decode()
+    with zipfile.ZipFile(given.scikit_learn) as scikit:
+        rows = gzip.decompress(scikit.read("sklearn/datasets/data/digits.csv.gz")).decode()
     DIGITS.write_bytes(lzma.compress((DIGITS_SOURCE + rows).encode(), preset=9))
 
 

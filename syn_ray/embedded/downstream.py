@@ -48,8 +48,7 @@ SHADE_POSITIONS = range(2000, 4000)
 def family_labels(labels: NDArray[np.integer]) -> NDArray[np.int32]:
     """The family of each image, from its class."""
     family_of = {CLASS_NAMES.index(name): number for number, names in enumerate(FAMILIES) for name in names}
-    table = np.array([family_of[label] for label in range(len(CLASS_NAMES))], dtype=np.int32)
-    return np.asarray(table[labels])
+    return np.array([family_of[int(label)] for label in labels], dtype=np.int32)
 
 
 def shade_labels(captions: Sequence[str | None]) -> NDArray[np.int32]:

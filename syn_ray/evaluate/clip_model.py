@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 RELEASED_ARCHITECTURE = "ViT-B-16"
 """Of the authors' CLIP checkpoints, whose activation is QuickGELU although this configuration's is GELU."""
-
-
 FORMAT_ERRORS = (SafetensorError, pickle.UnpicklingError)
+"""What readers of weights raise for files that are none, beside Python's own errors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +40,9 @@ class Preprocess:
     fill_color: int
 
     @classmethod
-    def of(cls, model: torch.nn.Module) -> Preprocess:
+    def of(cls, model: Any) -> Preprocess:
         """What the model was loaded with; OpenAI's mean and deviation, bicubic, where its files say nothing else."""
-        visual: Any = model.visual
-        values: dict[str, Any] = visual.preprocess_cfg
+        values = model.visual.preprocess_cfg
         size = values["size"]
         return cls(
             size=(size, size) if isinstance(size, int) else tuple(size),
@@ -80,13 +78,14 @@ class Preprocess:
 class ClipModel:
     """A model, the tokenizer of its texts and its view of images."""
 
-    model: torch.nn.Module
+    model: Any
+    """Of open_clip, which has no annotations: `encode_image`, `encode_text`, `logit_scale`."""
     tokenizer: Callable[[Sequence[str]], torch.Tensor]
     preprocess: Preprocess
 
     def encode_images(self, images: torch.Tensor, *, device: torch.device | str, batch_size: int = 256) -> torch.Tensor:
         """Features of uint8 images from `Preprocess.decode`: [images, width], each of length 1."""
-        model: Any = self.model.to(device).eval()
+        model = self.model.to(device).eval()
         features = []
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
@@ -97,7 +96,7 @@ class ClipModel:
 
     def encode_texts(self, texts: Sequence[str], *, device: torch.device | str, batch_size: int = 256) -> torch.Tensor:
         """Features of texts: [texts, width], each of length 1. What is beyond the model's context is cut off."""
-        model: Any = self.model.to(device).eval()
+        model = self.model.to(device).eval()
         features = []
         with torch.inference_mode():
             for start in range(0, len(texts), batch_size):

@@ -50,13 +50,14 @@ def recall(
     _check(image_features, text_features, owner)
     images, texts, owner = image_features.to(device), text_features.to(device), owner.to(device)
     image_ranks = torch.cat(
+        [_image_ranks(images[first : first + chunk] @ texts.T, owner, first) for first in range(0, len(images), chunk)]
+    )
+    text_ranks = torch.cat(
         [
-            _image_ranks(part @ texts.T, owner, start)
-            for start, part in zip(range(0, len(images), chunk), torch.split(images, chunk), strict=True)
+            _text_ranks(texts[first : first + chunk] @ images.T, owner[first : first + chunk])
+            for first in range(0, len(texts), chunk)
         ]
     )
-    parts = zip(torch.split(texts, chunk), torch.split(owner, chunk), strict=True)
-    text_ranks = torch.cat([_text_ranks(part @ images.T, own) for part, own in parts])
     return {
         f"{name}_recall_at_{count}": float((ranks < count).double().mean())
         for name, ranks in (("image_to_text", image_ranks), ("text_to_image", text_ranks))

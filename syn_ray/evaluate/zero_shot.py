@@ -35,16 +35,15 @@ class ZeroShotClassifier(torch.nn.Module):
         weights: one column a class, [width, classes], from `build_weights`.
     """
 
-    def __init__(self, model: torch.nn.Module, weights: torch.Tensor) -> None:
+    def __init__(self, model: Any, weights: torch.Tensor) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [images, classes]. A SigLIP model's bias is left out: it is the same for every class."""
-        model: Any = self.model
-        features = model.encode_image(images, normalize=True)
-        logits: torch.Tensor = model.logit_scale.exp() * features @ self.weights
+        features = self.model.encode_image(images, normalize=True)
+        logits: torch.Tensor = self.model.logit_scale.exp() * features @ self.weights
         return logits
 
 

@@ -106,8 +106,8 @@ def test_what_is_wrong_with_parquet_is_said(tmp_path):
     assert message_of(config.model_copy(update={"classes": WORDS})) == (
         "image set 'c', image 0: label 3 is beyond its 3 classes; correct `classes`"
     )
-    assert message_of(config.model_copy(update={"label_column": "lable"})) == (
-        "image set 'c': 'x.parquet' has no column 'lable'; did you mean 'label'?"
+    assert message_of(config.model_copy(update={"label_column": "labels"})) == (
+        "image set 'c': 'x.parquet' has no column 'labels'; did you mean 'label'?"
     )
     write_parquet(path, ["a.png"], [0])
     assert message_of(config) == (
