@@ -77,6 +77,6 @@ def root_cause(error: BaseException, kind: type[SynRayError], what: str) -> SynR
 
 def _told(traceback: str) -> SynRayError | None:
     """The last error of ours in a traceback's text: a pickled exception has lost what caused it, its text has not."""
-    kinds = {kind.__name__: kind for kind in (SynRayError, *SynRayError.__subclasses__())}
+    kinds: dict[str, type[SynRayError]] = {kind.__name__: kind for kind in SynRayError.__subclasses__()}
     found = re.findall(rf"^{re.escape(__name__)}\.(\w+): (.+)$", traceback, re.MULTILINE)
     return next((kinds[name](message) for name, message in reversed(found) if name in kinds), None)
