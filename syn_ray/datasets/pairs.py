@@ -119,7 +119,7 @@ class _Embedded:
         self._order = rng.permutation(self.rows)
 
     def caption(self, index: int) -> str:
-        caption = self._captions[self._order[index]]
+        caption = self._captions[int(self._order[index])]
         assert caption is not None  # all shipped images have one
         return str(caption)
 
