@@ -10,7 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from open_clip_train.zero_shot import run  # type: ignore[import-untyped]
+from open_clip_train.zero_shot import run
 from safetensors.torch import load_file, save_file
 
 from syn_ray.core.errors import MissingResultError, ShardError, UserError
