@@ -5,7 +5,7 @@
 0.185
 """
 
-from syn_ray.fit.compare import Comparison, compare
+from syn_ray.fit.compare import Comparison, compare, compare_forecast
 from syn_ray.fit.forms import FORMS
 from syn_ray.fit.groups import ClassGroups, Cuts, group_classes
 from syn_ray.fit.intervals import BootstrappedLaw, bootstrap_law
@@ -24,6 +24,7 @@ __all__ = [
     "bootstrap_law",
     "choose_form",
     "compare",
+    "compare_forecast",
     "fit_law",
     "group_classes",
     "holdout_largest",

@@ -1,4 +1,7 @@
-"""Two curves on the same test images: what the images do to both cancels out of the difference."""
+"""Differences replicate by replicate: of two curves on the same test images, of a line's forecast and what came.
+
+What the images do to both sides cancels out of the difference.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syn_ray.core.errors import UserError
+from syn_ray.core.errors import FitError, UserError
+from syn_ray.fit.forms import Floats
 from syn_ray.fit.intervals import BootstrappedLaw, Quantity, ends
+from syn_ray.fit.resample import lines_through
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,33 @@ def compare(
     low, high = ends(drawn, a.confidence)
     difference = _value(a, quantity, dataset_size) - _value(b, quantity, dataset_size)
     return Comparison(quantity, difference, low, high, resolved=not low <= 0 <= high)
+
+
+def compare_forecast(law: BootstrappedLaw) -> Comparison:
+    """What the line through all sizes but the largest says of that one, less what was measured there, in ln loss.
+
+    Each size counts once, whatever its seeds. Where sizes have one seed, the noise of training is taken from the
+    scatter around the line, which a bend is part of: then a bend is resolved only where it is plain.
+
+    Args:
+        law: Of a curve with four sizes or more inside its window.
+
+    Raises:
+        FitError: There are fewer.
+    """
+    sizes = [size for size in sorted(law.losses) if law.window_min <= size <= law.window_max]
+    if len(sizes) < 4:
+        raise FitError(f"a line needs 3 dataset sizes beside the one it is to foretell, found {len(sizes) - 1}")
+    x = np.log(sizes)
+    measured = np.log([law.losses[size] for size in sizes])[None]
+    drawn = np.stack([law.replicates("loss", size) for size in sizes], axis=1)
+
+    def errors(y: Floats) -> Floats:
+        k, level = lines_through(x[:-1], y[:, :-1])
+        return np.asarray(level - k * x[-1] - y[:, -1])
+
+    low, high = ends(errors(drawn), law.confidence)
+    return Comparison("loss", float(errors(measured)[0]), low, high, resolved=not low <= 0 <= high)
 
 
 def _value(law: BootstrappedLaw, quantity: Quantity, dataset_size: float | None) -> float:

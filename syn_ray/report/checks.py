@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from syn_ray.report.inputs import (
+    COMPARISON_COLUMNS,
     FIT_COLUMNS,
+    FORECAST_COLUMNS,
     IMAGE_METRICS,
     IMAGES,
     INTERVAL_COLUMNS,
@@ -34,11 +36,17 @@ def check_input(report: ReportInput) -> None:
         ReportError: Names what is missing, where, and what to do.
     """
     _check_columns(report.results, RESULT_COLUMNS, "results")
+    if report.results.empty:
+        raise ReportError("results: the table is empty. Run the stages before `report` first.")
     _check_columns(report.fits, FIT_COLUMNS, "fits")
     _check_values(report.results)
     _check_training(report.results)
     _check_image_scores(report.results)
-    _check_fits(report.results, report.fits)
+    _check_fits(report)
+    if report.comparisons is not None:
+        _check_columns(report.comparisons, COMPARISON_COLUMNS, "comparisons")
+    if report.forecasts is not None:
+        _check_columns(report.forecasts, FORECAST_COLUMNS, "forecasts")
     if report.intervals is not None:
         _check_columns(report.intervals, INTERVAL_COLUMNS, "intervals")
         if not report.point_interval_method:
@@ -60,8 +68,6 @@ def _check_columns(frame: pd.DataFrame, columns: Sequence[str], name: str) -> No
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ReportError(f"{name}: column {', '.join(missing)} is missing. The table must have: {' '.join(columns)}.")
-    if frame.empty:
-        raise ReportError(f"{name}: the table is empty. Run the stages before `report` first.")
 
 
 def _check_values(results: pd.DataFrame) -> None:
@@ -112,11 +118,9 @@ def _check_training(results: pd.DataFrame) -> None:
 
 
 def _check_image_scores(results: pd.DataFrame) -> None:
+    """Curves may have none; a curve has them all, once each."""
     scores = results[results["eval_set"] == IMAGES]
-    if scores.empty:
-        return
-    classify = results[(results["objective"] == "classify") & (results["source"] != "mixed")]
-    for curve in dict.fromkeys([*scores["curve"], *classify["curve"]]):
+    for curve in dict.fromkeys(scores["curve"]):
         found = scores.loc[scores["curve"] == curve, "metric"].tolist()
         for metric in IMAGE_METRICS:
             if found.count(metric) != 1:
@@ -126,11 +130,13 @@ def _check_image_scores(results: pd.DataFrame) -> None:
                 )
 
 
-def _check_fits(results: pd.DataFrame, fits: pd.DataFrame) -> None:
-    power = fits[fits["form"] == POWER]
+def _check_fits(report: ReportInput) -> None:
+    results, power = report.results, report.fits[report.fits["form"] == POWER]
+    low, high = report.fit_window or (0, np.inf)
     for curve in results["curve"].unique():
         training = results[(results["curve"] == curve) & (results["eval_set"] != IMAGES)]
-        if training["dataset_size"].nunique() < 3:
+        sizes = training["dataset_size"].astype(float)
+        if sizes[sizes.between(low, high)].nunique() < 3:
             continue  # one size has no slope
         for eval_set in list_eval_sets(results):
             row = power[(power["curve"] == curve) & (power["eval_set"] == eval_set)]

@@ -97,13 +97,20 @@ def save_figure(figure: Figure, styles: Sequence[CurveStyle], directory: Path) -
 
 
 def _loss(report: ReportInput, points: pd.DataFrame, sets: Sequence[str], styles: Sequence[CurveStyle]) -> Figure:
-    lines = fit_lines(points, report.fits, report.reference_size)
     dots = training_points(report.results, points, report.fits, "loss")
     caption = (
         "Mean cross-entropy on real images against the number of distinct training images, both axes logarithmic. "
-        "Lines: the power law fitted inside each curve's window. Bands: the interval of the slope k "
-        f"({report.interval_method}), turned about the middle of the window.{_seed_words(report.results)}"
     )
+    lines = None
+    if (report.fits["form"] == POWER).any():
+        lines = fit_lines(points, report.fits, report.reference_size)
+        caption += (
+            "Lines: the power law fitted inside each curve's window. Bands: the interval of the slope k "
+            f"({report.interval_method}), turned about the middle of the window.{_seed_words(report.results)}"
+        )
+    else:
+        dots = dots.assign(in_window=True)  # there is none, so nothing lies outside it
+        caption += f"No curve has the sizes that a law needs: the lines join the points.{_seed_words(report.results)}"
     if not dots["in_window"].all():
         caption += " Hollow points and fainter lines lie outside the window: the fit has not seen them."
     panels = [Panel(name, scaling_panel(dots, lines, name, styles, "loss")) for name in sets]

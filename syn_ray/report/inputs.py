@@ -52,6 +52,8 @@ FIT_COLUMNS = (
     "window_max",
 )
 INTERVAL_COLUMNS = ("curve", "eval_set", "metric", "dataset_size", "low", "high")
+COMPARISON_COLUMNS = ("eval_set", "metric", "dataset_size", "a", "b", "difference", "low", "high")
+FORECAST_COLUMNS = ("curve", "eval_set", "form", "dataset_size", "error", "low", "high", "chosen")
 CURVE_COLUMNS = (
     "curve",
     "source",
@@ -63,6 +65,7 @@ CURVE_COLUMNS = (
     "objective",
     "model",
 )
+OF_TRAINING = ("objective", "model")
 IMAGES = "images"  # the eval_set of image scores
 TRAINING_METRICS = ("loss", "top1")  # what the figures draw; top5 and others stand in the table when they are there
 IMAGE_METRICS = ("recognizability", "diversity")
@@ -100,12 +103,18 @@ class ReportInput:
         question: One sentence, from the study file.
         results: Columns of `results.parquet` (`RESULT_COLUMNS`); what is known of a curve is read from here too.
         fits: Columns of `fits.parquet` (`FIT_COLUMNS`); lines are drawn for the form `power`, other forms stand in the
-            table.
+            table. Empty where no curve has the sizes that a law needs.
         interval_method: How `fits.low` and `fits.high` were made, e.g. `95%, bootstrap over test images and seeds`.
         reference_size: Dataset size at which `performance_fitted` and `performance_measured` are read.
         intervals: 95% intervals of single points (`INTERVAL_COLUMNS`), `eval_set` = `images` for image scores. Points
             that are not in it get a t interval over seeds, or none if there is one seed.
         point_interval_method: How `intervals` was made, in words; needed when `intervals` is given.
+        fit_window: Smallest and largest size that laws are fitted to; a curve with three sizes inside must have one.
+        comparisons: Differences a − b of two curves, paired over test images, with 95% intervals
+            (`COMPARISON_COLUMNS`): of ln `loss` at one size, of `scaling_ability` (no size). Pairs that are not in it
+            are told apart by whether their own intervals overlap.
+        forecasts: What each form, fitted without a curve's largest size, foretold of the loss there
+            (`FORECAST_COLUMNS`): `error` is ln(foretold / measured), with its 95% interval; and which is chosen by it.
         eval_sets: Order of the evaluation sets, the main one first; default: as they come, `val` first.
         samples: What the sources look like, in any order; curves without an entry get no grid.
         notes: Defaults that the paper does not give, stand-ins, how the recipe was tuned.
@@ -121,6 +130,9 @@ class ReportInput:
     reference_size: int
     intervals: pd.DataFrame | None = None
     point_interval_method: str = ""
+    fit_window: tuple[int, int] | None = None
+    comparisons: pd.DataFrame | None = None
+    forecasts: pd.DataFrame | None = None
     eval_sets: Sequence[str] = ()
     samples: Sequence[CurveSamples] = ()
     notes: Sequence[str] = ()
@@ -141,7 +153,11 @@ def list_curves(results: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ReportError: Rows of one curve describe it in two ways.
     """
-    curves = results[list(CURVE_COLUMNS)].drop_duplicates().reset_index(drop=True)
+    described = results[list(CURVE_COLUMNS)].copy()
+    for column in OF_TRAINING:  # null in the rows of image scores
+        own, known = described[column], described.groupby("curve")[column].transform("first")
+        described[column] = own.where(own.notna(), known)
+    curves = described.drop_duplicates().reset_index(drop=True)
     twice = curves.loc[curves["curve"].duplicated(), "curve"]
     if len(twice):
         raise ReportError(

@@ -19,13 +19,13 @@ from markupsafe import Markup, escape
 
 from syn_ray.report.checks import check_input
 from syn_ray.report.figures import VEGA_LITE, Figure, draw_figures, page_spec, save_figure
-from syn_ray.report.findings import find_all
+from syn_ray.report.findings import Finding, find_all
 from syn_ray.report.inputs import IMAGES, CurveSamples, ReportError, ReportInput, list_curves, list_eval_sets
 from syn_ray.report.samples import sample_grid, save_contact_sheet
 from syn_ray.report.tables import (
     curves_table,
     fits_table,
-    largest_common_size,
+    headline_size,
     point_table,
     results_table,
     show_number,
@@ -98,7 +98,6 @@ def _render(
     grids: Sequence[tuple[CurveStyle, Any, CurveSamples]],
 ) -> str:
     points, sets = point_table(report.results, report.intervals), list_eval_sets(report.results, report.eval_sets)
-    findings = find_all(report.results, report.fits, report.intervals, report.eval_sets)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = show_number
     environment.filters["words"] = lambda text: words_to_html(text, styles)
@@ -116,13 +115,25 @@ def _render(
         themes=_json({name: chart_theme(styles, dark=name == "dark") for name in ("light", "dark")}),
         facts=_facts(report, points, sets),
         topics=TOPICS,
-        findings=findings,
+        findings=_findings(report),
         styles=styles,
         figures=figures,
         grids=grids,
         curve_rows=list_curves(report.results).set_index("curve").to_dict("index"),
-        summary=summary_table(report.results, report.fits, points, sets[0]),
+        summary=summary_table(report.results, report.fits, points, sets[0], report.reference_size),
         tables=_tables(report, sets),
+    )
+
+
+def _findings(report: ReportInput) -> list[Finding]:
+    return find_all(
+        report.results,
+        report.fits,
+        report.intervals,
+        report.eval_sets,
+        reference_size=report.reference_size,
+        comparisons=report.comparisons,
+        forecasts=report.forecasts,
     )
 
 
@@ -132,11 +143,11 @@ def _tables(report: ReportInput, sets: Sequence[str]) -> list[dict[str, Any]]:
         f"The fits. low, high: {report.interval_method}; performance: −ln loss at D = {report.reference_size:,}, "
         "on the line and as measured"
     )
-    tables = (
+    tables: list[tuple[str, str, pd.DataFrame, bool]] = [
         ("curves", "The curves", curves_table(report.results), False),
-        ("fits", fits_caption, fits_table(report.fits, report.results, sets), True),
+        *([("fits", fits_caption, fits_table(report.fits, report.results, sets), True)] if len(report.fits) else []),
         ("results", "Every measured number, as in results.parquet", results_table(report.results), True),
-    )
+    ]
     return [
         {
             "id": name,
@@ -154,7 +165,7 @@ def _facts(report: ReportInput, points: pd.DataFrame, sets: Sequence[str]) -> li
     training = report.results[report.results["eval_set"] != IMAGES]
     sizes = sorted(int(size) for size in training["dataset_size"].unique())
     seeds = int(training.groupby("curve")["seed"].nunique().max())
-    common = largest_common_size(points)
+    common, _ = headline_size(points, report.reference_size)
     facts = [
         _count(training["curve"].nunique(), "curve"),
         f"{sizes[0]:,} to {sizes[-1]:,} images",

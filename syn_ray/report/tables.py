@@ -6,6 +6,7 @@ Second in the flow of this folder: `findings` and `figures` read `point_table`, 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,17 +42,47 @@ def point_table(results: pd.DataFrame, intervals: pd.DataFrame | None = None) ->
     return points.drop(columns="deviation")
 
 
-def largest_common_size(points: pd.DataFrame) -> int | None:
-    """The largest dataset size at which every curve was trained; None if there is none."""
+def sizes_of(points: pd.DataFrame) -> dict[str, set[int]]:
+    """The dataset sizes at which each curve was trained."""
     training = points[points["eval_set"] != IMAGES]
-    sizes = [set(group["dataset_size"]) for _, group in training.groupby("curve")]
-    common = set.intersection(*sizes)
-    return int(max(common)) if common else None
+    return {str(name): set(map(int, group["dataset_size"])) for name, group in training.groupby("curve")}
 
 
-def summary_table(results: pd.DataFrame, fits: pd.DataFrame, points: pd.DataFrame, eval_set: str) -> pd.DataFrame:
-    """One row per curve: loss and top-1 at the largest common size on one evaluation set, k, and the image scores."""
-    size = largest_common_size(points)
+def shared_size(sizes: Sequence[set[int]], reference_size: int | None = None, least: int = 2) -> int | None:
+    """The dataset size at which things with these sizes are compared.
+
+    The largest that all have; where they share none, the reference size, or else the largest of those that most have.
+
+    Args:
+        sizes: Of each curve, or whatever is compared.
+        reference_size: Where a study reads off performance.
+        least: How many must have it.
+
+    Returns:
+        None where no `least` of them share one.
+    """
+    counts = Counter(size for own in sizes for size in own)
+    fitting = {size: count for size, count in counts.items() if count >= least}
+    if not fitting:
+        return None
+    most = max(fitting.values())
+    if most < len(sizes) and reference_size in fitting:
+        return reference_size
+    return max(size for size, count in fitting.items() if count == most)
+
+
+def headline_size(points: pd.DataFrame, reference_size: int | None = None) -> tuple[int | None, list[str]]:
+    """The size at which all curves are compared as far as they were trained there, and the names of those."""
+    sizes = sizes_of(points)
+    size = shared_size(list(sizes.values()), reference_size, least=min(2, len(sizes)))
+    return size, [name for name, own in sizes.items() if size in own]
+
+
+def summary_table(
+    results: pd.DataFrame, fits: pd.DataFrame, points: pd.DataFrame, eval_set: str, reference_size: int | None = None
+) -> pd.DataFrame:
+    """One row per curve: loss and top-1 at the size of the headline on one evaluation set, k, and the image scores."""
+    size, _ = headline_size(points, reference_size)
     rows = []
     for curve in list_curves(results)["curve"]:
         row: dict[str, str] = {"curve": curve}

@@ -17,9 +17,10 @@ from syn_ray.core.storage import Storage
 from syn_ray.report.inputs import CurveSamples, ReportInput
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.shards.reader import read_samples
+from syn_ray.study.laws import choose_forms, comparisons_table, fit_laws, fits_table, forecasts_table
 from syn_ray.study.plan import StudyPlan, curve_status
 from syn_ray.study.prompts import prompt_uses
-from syn_ray.study.results import collect, fit_laws, fits_table, intervals_table, write_table
+from syn_ray.study.results import collect, intervals_table, write_table
 
 SAMPLES_PER_CLASS = 8
 EXAMPLE_PROMPTS = 4
@@ -28,7 +29,8 @@ POINT_INTERVAL_METHOD = (
 )
 INTERVAL_METHOD = (
     "95%: bootstrap over the test images (the same draw for all runs), with the training noise of the seeds added; "
-    "where a size has one seed, the scatter of the runs around the line stands for that noise"
+    "where a size has one seed, the scatter of the runs around the line stands for that noise; forms other than the "
+    "line: by the scatter of the runs around them"
 )
 
 
@@ -39,34 +41,42 @@ class Tables:
     results: pd.DataFrame
     fits: pd.DataFrame
     intervals: pd.DataFrame
+    comparisons: pd.DataFrame
+    forecasts: pd.DataFrame
 
 
 def write_tables(plan: StudyPlan) -> Tables:
     """Writes `results.parquet`, `per_class.parquet` and `fits.parquet` from what is finished."""
     results, per_class = collect(plan)
     laws = fit_laws(plan)
-    fits = fits_table(plan, laws)
+    choices = choose_forms(plan, results, laws)
+    fits = fits_table(plan, laws, choices)
     write_table(plan.root, "results.parquet", results)
     write_table(plan.root, "per_class.parquet", per_class)
     write_table(plan.root, "fits.parquet", fits)
-    return Tables(results, fits, intervals_table(plan, laws))
+    return Tables(results, fits, intervals_table(plan, laws), comparisons_table(laws), forecasts_table(laws, choices))
 
 
 def write_report(plan: StudyPlan, tables: Tables) -> Storage:
     """Writes `report/index.html` and its figures; returns the report's directory."""
     from syn_ray.report.page import build_report  # loads the drawing library
 
+    results = whole_rows(tables.results)
+    curves = set(results["curve"])
     report = ReportInput(
         study=plan.config.name,
         question=plan.config.question,
-        results=tables.results,
-        fits=tables.fits,
+        results=results,
+        fits=tables.fits[tables.fits["curve"].isin(curves)],
         interval_method=INTERVAL_METHOD,
         intervals=tables.intervals,
         point_interval_method=POINT_INTERVAL_METHOD,
         reference_size=plan.config.reference_size,
-        eval_sets=tuple(plan.evaluation_sources),
-        samples=_samples(plan),
+        fit_window=plan.config.fit_window,
+        comparisons=tables.comparisons,
+        forecasts=tables.forecasts,
+        eval_sets=[name for name in plan.evaluation_sources if name in set(results["eval_set"])],
+        samples=[samples for samples in _samples(plan) if samples.curve in curves],
         notes=_notes(plan),
         provenance=_provenance(plan, tables.results),
         not_run=_not_run(plan),
@@ -77,6 +87,20 @@ def write_report(plan: StudyPlan, tables: Tables) -> Storage:
         for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
             directory.write_bytes(path.relative_to(folder).as_posix(), path.read_bytes())
     return directory
+
+
+def whole_rows(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a report can show beside each other, where a study is not finished.
+
+    Those of runs that are judged on every evaluation set on which any run is, and the scores of the curves of these.
+    Where there is none, everything: the report then says what is missing.
+    """
+    trained = results.dropna(subset=["run"])
+    judged = trained.groupby("run")["eval_set"].nunique()
+    whole = set(judged[judged == trained["eval_set"].nunique()].index)
+    curves = set(trained.loc[trained["run"].isin(whole), "curve"])
+    scores = results["run"].isna() & results["curve"].isin(curves)
+    return results[results["run"].isin(whole) | scores].reset_index(drop=True) if whole else results
 
 
 def _samples(plan: StudyPlan) -> list[CurveSamples]:
@@ -131,6 +155,7 @@ def _not_run(plan: StudyPlan) -> list[str]:
     statuses = [curve_status(plan, curve) for curve in plan.curves]
     return [
         f"{s.curve.name}: {s.runs_done}/{s.runs} trainings and {s.evaluations_done}/{s.evaluations} evaluations done"
+        f"{', images not scored' if s.scored is False else ''}"
         for s in statuses
         if not s.complete
     ]

@@ -1,22 +1,21 @@
-"""The tidy tables of a study, from its artifacts: `results.parquet`, `per_class.parquet`, `fits.parquet`."""
+"""The tidy tables of a study, from its artifacts: `results.parquet`, `per_class.parquet`. `laws` makes the fits."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from syn_ray.core.artifact import Artifact, read_artifact
 from syn_ray.core.errors import MissingResultError, UserError
 from syn_ray.core.storage import Storage
-from syn_ray.fit import BootstrappedLaw, bootstrap_law, fit_law
+from syn_ray.fit import BootstrappedLaw
 from syn_ray.generate.config import SyntheticSource
-from syn_ray.report.inputs import FIT_COLUMNS, INTERVAL_COLUMNS, RESULT_COLUMNS
-from syn_ray.study.config import LEAST_SIZES, Curve
+from syn_ray.report.inputs import INTERVAL_COLUMNS, RESULT_COLUMNS
+from syn_ray.study.config import Curve
 from syn_ray.study.plan import StudyPlan
 from syn_ray.train.run import Run
 
@@ -24,6 +23,8 @@ PER_CLASS_COLUMNS = (*RESULT_COLUMNS, "class_index", "class_name")
 INTEGERS = ("dataset_size", "seed", "samples_seen", "unique_images", "train_steps", "class_index")
 METRICS = ("loss", "top1", "top5")
 SCORES = ("recognizability", "diversity")
+OF_NO_TRAINING = {"objective": None, "model": None}
+"""In the rows of image scores, whose `dataset_size` is the number of images scored: the first of the source."""
 
 Row = dict[str, Any]
 
@@ -85,7 +86,7 @@ def _curve_rows(plan: StudyPlan, curve: Curve) -> Iterator[tuple[Row, list[Row]]
     scores = None if scoring is None else read_artifact(scoring.directory, scoring.fingerprint)
     if scoring is not None and scores is not None:
         for metric in SCORES:
-            row = about | {"dataset_size": scoring.samples, "eval_set": "images", "metric": metric}
+            row = about | OF_NO_TRAINING | {"dataset_size": scoring.samples, "eval_set": "images", "metric": metric}
             values = list(enumerate(scores.result[f"{metric}_per_class"]))
             yield row | {"value": scores.result[metric], "seconds": scores.seconds}, _by_class(plan, values)
     for run in plan.runs(curve):
@@ -132,54 +133,7 @@ def describe(plan: StudyPlan, curve: Curve) -> Row:
     return row
 
 
-def fit_laws(plan: StudyPlan) -> dict[tuple[str, str], BootstrappedLaw]:
-    """The power law of each curve on each evaluation set, where enough sizes are finished; keys (curve, eval set)."""
-    laws = {}
-    for curve in plan.curves:
-        done = [run for run in plan.runs(curve) if read_artifact(run.directory, run.fingerprint) is not None]
-        for index, eval_set in enumerate(plan.evaluation_sources):
-            judged = [(run, plan.evaluations(run)[index]) for run in done]
-            judged = [(r, e) for r, e in judged if read_artifact(e.directory, e.fingerprint) is not None]
-            low, high = plan.config.fit_window
-            if len({run.dataset_size for run, _ in judged if low <= run.dataset_size <= high}) < LEAST_SIZES:
-                continue
-            laws[curve.name, eval_set] = bootstrap_law(
-                [run.dataset_size for run, _ in judged],
-                np.stack([evaluation.predictions()["loss"].to_numpy() for _, evaluation in judged]),
-                seeds=[run.seed for run, _ in judged],
-                window=plan.config.fit_window,
-                reference_size=plan.config.reference_size,
-            )
-    return laws
-
-
-def fits_table(plan: StudyPlan, laws: dict[tuple[str, str], BootstrappedLaw]) -> pd.DataFrame:
-    """The laws as `fits.parquet` holds them."""
-    rows = []
-    for (curve, eval_set), law in laws.items():
-        sizes = sorted(law.losses)
-        low, high = plan.config.fit_window
-        inside = [size for size in sizes if low <= size <= high]
-        measured = law.losses.get(float(plan.config.reference_size))
-        rows.append(
-            {
-                "curve": curve,
-                "eval_set": eval_set,
-                "form": "power",
-                "scaling_ability": law.scaling_ability,
-                "low": law.low,
-                "high": law.high,
-                "performance_fitted": law.performance_fitted,
-                "performance_measured": None if measured is None else -float(np.log(measured)),
-                "r2": fit_law(inside, [law.losses[size] for size in inside]).r2,
-                "window_min": law.window_min,
-                "window_max": law.window_max,
-            }
-        )
-    return pd.DataFrame(rows, columns=list(FIT_COLUMNS)).astype({"performance_measured": "float64"})
-
-
-def intervals_table(plan: StudyPlan, laws: dict[tuple[str, str], BootstrappedLaw]) -> pd.DataFrame:
+def intervals_table(plan: StudyPlan, laws: Mapping[tuple[str, str], BootstrappedLaw]) -> pd.DataFrame:
     """95% intervals of single points, as the report draws them: losses from the laws' replicates, scores as scored."""
     rows = []
     for (name, eval_set), law in laws.items():

@@ -93,13 +93,16 @@ def test_nothing_is_filled_in():
         metrics(nothing)
 
 
-def test_masks_and_batches_change_nothing(monkeypatch):
+def test_masks_and_batches_change_nothing():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5), torch.nn.Dropout(0.5))
     pictures = torch.randint(0, 256, (30, 3, 2, 2), dtype=torch.uint8)
     labels = np.arange(30) % 5
     (one,) = predict(model, pictures, labels, batch_size=7)
     (other,) = predict(model.train(), pictures, labels, batch_size=30)  # put into eval mode: dropout does nothing
     np.testing.assert_allclose(one.loss, other.loss, rtol=1e-5)
+    unmasked, whole, part = predict(model, pictures[:12], labels[:12] % 3, class_masks=[None, range(5), [0, 1, 2]])
+    np.testing.assert_array_equal(whole.loss, unmasked.loss)  # a mask of all classes leaves none out
+    assert (part.loss < unmasked.loss).all()  # two classes less to share the probability with
 
 
 def encode(pixels: np.ndarray, kind: str = "png") -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from syn_ray.core.errors import FitError, MissingResultError, UserError
-from syn_ray.fit import BootstrappedLaw, bootstrap_law, compare, fit_law
+from syn_ray.fit import BootstrappedLaw, bootstrap_law, compare, compare_forecast, fit_law
 
 SIZES = 256.0 * 2.0 ** np.arange(5)
 Floats = NDArray[np.float64]
@@ -149,6 +149,49 @@ def test_units_order_and_window() -> None:
     assert (inner.window_min, inner.window_max, inner.reference_size) == (256, 1024, 1024)
     assert list(inner.losses) == SIZES.tolist()  # measured losses stay comparable outside the window
     assert inner.scaling_ability == pytest.approx(fit_law(sizes, losses.mean(1), window=(256, 1024)).scaling_ability)
+
+
+def test_a_forecast_is_that_of_the_line_through_the_other_sizes() -> None:
+    a = curve()
+    sizes = list(a.losses)
+    line = fit_law(sizes[:-1], [a.losses[size] for size in sizes[:-1]])
+    forecast = compare_forecast(a)
+    assert forecast.difference == pytest.approx(np.log(line.predict(sizes[-1])[0] / a.losses[sizes[-1]]))
+    assert forecast.low < forecast.difference < forecast.high
+
+
+def test_the_error_of_a_forecast_by_hand() -> None:
+    """Only training differs, by one pattern of deviations at each size; the error is a sum of five means of three."""
+    y = np.repeat(-0.25 * np.log(SIZES), 3) + np.tile([-0.02, 0.0, 0.02], 5)
+    law = bootstrap_law(np.repeat(SIZES, 3), np.exp(y)[:, None] * np.ones(50), [0, 1, 2] * 5, replicates=3000)
+    forecast = compare_forecast(law)
+    assert forecast.difference == pytest.approx(0.0, abs=1e-12)
+    weights = np.array([-0.5, 0.0, 0.5, 1.0, -1.0])  # of the line through four equally spaced sizes at the fifth
+    half = 2.2281 * 0.02 / np.sqrt(3) * np.sqrt(weights @ weights)  # t(0.975, 10 degrees of freedom)
+    assert forecast.high - forecast.low == pytest.approx(2 * half, rel=0.07)
+    assert not forecast.resolved
+
+
+def test_straight_lines_are_seldom_said_to_bend_and_bends_are_found() -> None:
+    straight = bent = 0
+    for trial in range(40):
+        images = np.random.default_rng([12, trial]).standard_normal((2, 1500))
+        sizes, losses, ids = planted(np.random.default_rng([13, trial]), images, 3, 0.25)
+        straight += compare_forecast(bootstrap_law(sizes, losses, ids, replicates=300)).resolved
+        # With a floor of 0.8 under a steep law the line through the four smaller sizes is 11% too low at the largest.
+        sizes, losses, ids = planted(np.random.default_rng([13, trial]), images, 3, 0.7)
+        bent += compare_forecast(bootstrap_law(sizes, losses + 0.8, ids, replicates=300)).resolved
+    assert straight <= 6  # of 40; more has probability 0.003 at 5%
+    assert bent >= 36
+
+
+def test_a_forecast_needs_three_sizes_beside_it() -> None:
+    shared = np.random.default_rng(0).standard_normal((2, 500))
+    sizes, losses, seeds = planted(np.random.default_rng(1), shared, 2, 0.25)
+    law = bootstrap_law(sizes, losses, seeds, window=(256, 1024), replicates=50)
+    with pytest.raises(FitError) as raised:
+        compare_forecast(law)
+    assert str(raised.value) == "a line needs 3 dataset sizes beside the one it is to foretell, found 2"
 
 
 @pytest.mark.parametrize(

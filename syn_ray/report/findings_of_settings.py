@@ -1,0 +1,115 @@
+"""What `findings` says of the settings of generation: the guidance scale and the prompts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from syn_ray.report.comparisons import Estimate, Evidence, Finding, compare_change, join, ties_with
+from syn_ray.report.inputs import IMAGES
+from syn_ray.report.tables import shared_size, sizes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SETTING = ["generator", "model_id", "objective", "model"]
+
+
+def guidance(evidence: Evidence, curves: pd.DataFrame, eval_set: str, reference_size: int | None) -> Iterator[Finding]:
+    """What guidance does to loss and image scores, for every generator and prompt set with two scales or more.
+
+    Each of these is compared at the largest size of its own curves.
+    """
+    synthetic = curves[(curves["source"] == "synthetic") & curves["guidance_scale"].notna()]
+    sizes = sizes_of(evidence.points)
+    for key, group in synthetic.groupby([*SETTING, "prompts"], sort=False, dropna=False):
+        ordered = group.sort_values("guidance_scale")
+        if len(ordered) < 2:
+            continue
+        scales = {
+            str(name): f"{scale:g}" for name, scale in ordered[["curve", "guidance_scale"]].itertuples(index=False)
+        }
+        about = f"({key[0]}, {key[-1]})"
+        size = shared_size([sizes[name] for name in scales], reference_size)
+        if size is not None:
+            yield _guided_loss(evidence.at(eval_set, "loss", size, scales), scales, about, eval_set, size)
+        scores = [evidence.at(IMAGES, metric, None, scales) for metric in ("recognizability", "diversity")]
+        if all(len(score) == len(ordered) for score in scores):
+            changes = [
+                compare_change(score, name)
+                for score, name in zip(scores, ("recognizability", "diversity"), strict=True)
+            ]
+            yield Finding(
+                "guidance",
+                f"{_span(scores[0], scales)} {about}: {'; '.join(text for text, _ in changes)}.",
+                all(done for _, done in changes),
+            )
+
+
+def _guided_loss(loss: list[Estimate], scales: dict[str, str], about: str, eval_set: str, size: int) -> Finding:
+    text, resolved = compare_change(loss, f"loss on {eval_set} at {size:,} images")
+    lowest = min(loss, key=lambda estimate: estimate.value)
+    tied = ties_with(lowest, [e for e in loss if e is not lowest])
+    best = f"lowest at {scales[lowest.name]}"
+    best += f" (not resolved from {join([scales[e.name] for e in tied])})" if tied else ""
+    absent = [scale for name, scale in scales.items() if name not in {e.name for e in loss}]
+    best += f"; not trained at this size: {join(absent)}" if absent else ""
+    return Finding("guidance", f"{_span(loss, scales)} {about}: {text}; {best}.", resolved)
+
+
+def _span(estimates: list[Estimate], scales: dict[str, str]) -> str:
+    return f"Guidance {scales[estimates[0].name]} to {scales[estimates[-1].name]}"
+
+
+def prompt_sets(
+    evidence: Evidence, curves: pd.DataFrame, eval_set: str, reference_size: int | None
+) -> Iterator[Finding]:
+    """Prompt sets against each other at equal generator and guidance: captions against class names where both exist.
+
+    Each two are compared at the largest size of their own curves.
+    """
+    synthetic = curves[curves["source"] == "synthetic"].dropna(subset=["prompts"])
+    names = sorted(synthetic["prompts"].unique(), key=lambda name: (name != "captions", name))
+    sizes = sizes_of(evidence.points)
+    for place, first in enumerate(names):
+        for second in names[place + 1 :]:
+            table = synthetic[synthetic["prompts"] == first].merge(
+                synthetic[synthetic["prompts"] == second], on=[*SETTING, "guidance_scale"], suffixes=("_a", "_b")
+            )
+            pairs = [(str(a), str(b)) for a, b in table[["curve_a", "curve_b"]].itertuples(index=False)]
+            if pairs:
+                size = shared_size([sizes[a] & sizes[b] for a, b in pairs], reference_size, least=1)
+                yield _compare_prompts(evidence, pairs, (first, second), eval_set, size)
+
+
+def _compare_prompts(
+    evidence: Evidence, pairs: list[tuple[str, str]], names: tuple[str, str], eval_set: str, size: int | None
+) -> Finding:
+    kinds: list[tuple[str, str, str, int | None]] = [(m, IMAGES, m, None) for m in ("diversity", "recognizability")]
+    if size is not None:
+        kinds.append(("loss", eval_set, f"loss on {eval_set} at {size:,} images", size))
+    parts, all_resolved = [], True
+    for metric, where, words, point_size in kinds:
+        found = [evidence.at(where, metric, point_size, pair) for pair in pairs]
+        both = [(estimates[0], estimates[1]) for estimates in found if len(estimates) == 2]
+        if both:
+            text, resolved = _compare_pairs(both)
+            parts.append(f"{words} {text}")
+            all_resolved &= resolved
+    word = "guidance scale" if len(pairs) == 1 else "guidance scales"
+    what = f"Prompts `{names[0]}` against `{names[1]}` at {len(pairs)} {word}"
+    if not parts:
+        return Finding("prompts", f"{what}: no size and no score in common, so they are not compared.")
+    return Finding("prompts", f"{what}: {'; '.join(parts)}.", all_resolved)
+
+
+def _compare_pairs(pairs: list[tuple[Estimate, Estimate]]) -> tuple[str, bool]:
+    """In which direction the first of each pair differs, in how many, by how much; and whether all are resolved."""
+    higher = sum(a.value > b.value for a, b in pairs)
+    direction, count = ("higher", higher) if 2 * higher >= len(pairs) else ("lower", len(pairs) - higher)
+    agree = [(a.value > b.value) == (direction == "higher") and not a.ties(b) for a, b in pairs]
+    gap = sum(a.value - b.value for a, b in pairs) / len(pairs)
+    resolved = f"resolved in {sum(agree)}" if any(agree) else "not resolved in any"
+    numbers = f"mean difference {'−' if gap < 0 else '+'}{abs(gap):.3f}"
+    return f"{direction} in {count} of {len(pairs)} ({resolved}; {numbers})", all(agree)
