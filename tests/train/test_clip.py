@@ -201,6 +201,7 @@ def test_open_clips_own_loop_gives_the_same_losses_and_weights(make_clip_config,
     train_one_epoch(model, data, recorded, 0, optimizer, None, scheduler, None, arguments)
     assert theirs[-1] < theirs[0] - 0.3  # something is learnt
     # The optimizers round otherwise (fused or not); AdamW divides by the gradients' size, so 1e-7 grows in 25 steps.
-    assert reports == pytest.approx([np.mean(part) for part in (theirs[:10], theirs[10:20], theirs[20:])], abs=2e-4)
+    # Ten times what was found.
+    assert reports == pytest.approx([np.mean(part) for part in (theirs[:10], theirs[10:20], theirs[20:])], abs=1e-5)
     for name, weights in model.state_dict().items():
-        torch.testing.assert_close(trained.model.state_dict()[name], weights, rtol=0, atol=5e-4)
+        torch.testing.assert_close(trained.model.state_dict()[name], weights, rtol=0, atol=4e-4)
