@@ -114,8 +114,8 @@ def _first_mistake(model: type[pydantic.BaseModel], data: Any, error: pydantic.V
         return f"'{path}' is missing; give it a value"
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:] if message[:1].isalpha() else message
-    if not path:
-        return message
+    if not path or isinstance(first["input"], Mapping):  # half a mapping says less than its place
+        return f"{path}: {message}" if path else message
     value = json.dumps(first["input"], default=str)
     return f"{path}: {message} (given: {value if len(value) <= 80 else value[:77] + '...'})"
 

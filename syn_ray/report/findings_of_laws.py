@@ -59,10 +59,8 @@ def bends(forecasts: pd.DataFrame | None, curves: pd.DataFrame, eval_set: str) -
     chosen = {str(row["curve"]): row for row in own[own["chosen"].astype(bool)].to_dict("records")}
     missed = [name for name, row in lines.items() if not row["low"] <= 0 <= row["high"]]
     count = f"{len(lines) - len(missed)} of {len(lines)} {'curve' if len(lines) == 1 else 'curves'}"
-    text = (
-        f"Fitted without the largest size, the line foretells the loss there on {eval_set} for {count}: the 95% "
-        "interval of its error holds 0."
-    )
+    test = f"Fitted without the largest size, the line foretells the loss there on {eval_set}"
+    text = f"{test} for {count}: the 95% interval of its error holds 0."
     if not missed:
         yield Finding("scaling", text)
         return
@@ -70,7 +68,7 @@ def bends(forecasts: pd.DataFrame | None, curves: pd.DataFrame, eval_set: str) -
     listed = f"{', '.join(parts)} and {len(missed) - SHOWN} more" if missed[SHOWN:] else join(parts)
     yield Finding(
         "scaling",
-        f"{text} It bends for {listed}: there k is a mean over the window, and the line does not carry beyond it.",
+        f"{text} It bends for {listed}: k is a mean over the window there, and the line does not carry beyond.",
         True,
     )
 

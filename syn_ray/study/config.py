@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -288,4 +289,10 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudyConfig:
         raise UserError(f"study file '{path}' holds no settings; start from `syn-ray studies --print quickstart`")
     for change in overrides:
         override(data, change)
+    name = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).lstrip("-._")
+    if "name" not in data and name != path.stem:
+        raise UserError(
+            f"study file '{path}': a study is called as its file, and '{path.stem}' is no name for one; rename the "
+            f"file, or give it a name: {name or 'my-study'}"
+        )
     return validate(StudyConfig, {"name": path.stem} | data, study)

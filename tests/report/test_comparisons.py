@@ -203,7 +203,7 @@ def test_a_curve_that_bends_is_named_with_what_its_line_foretold() -> None:
     assert bend.text == (
         "Fitted without the largest size, the line foretells the loss there on val for 1 of 3 curves: the 95% interval "
         "of its error holds 0. It bends for `real` (15.0% too low; m4: 2.0% too high) and `a-g2` (20.0% too high): "
-        "there k is a mean over the window, and the line does not carry beyond it."
+        "k is a mean over the window there, and the line does not carry beyond."
     )
     assert bend.resolved is True
     straight = find_all(results, NO_FITS, intervals, forecasts=forecasts[forecasts["curve"] == "a-g1"])
