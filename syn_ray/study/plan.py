@@ -162,8 +162,9 @@ class StudyPlan:
         Raises:
             UserError: they are not of the study's classes, or have changed.
         """
-        real = [curve.source for curve in self.curves if isinstance(curve.source, RealSource)]
-        for source in [*real, *self.evaluation_sources.values()]:
+        sources: list[RealSource | EvaluationSource] = []
+        sources += [curve.source for curve in self.curves if isinstance(curve.source, RealSource)]
+        for source in [*sources, *self.evaluation_sources.values()]:
             if not is_at_hand(source.images):
                 continue
             check_classes(source.images, source.classes)
