@@ -46,7 +46,7 @@ class Storage:
     @property
     def name(self) -> str:
         """The last part of its path."""
-        return str(self._root).rstrip("/").rpartition("/")[2]
+        return str(self._root.rstrip("/").rpartition("/")[2])
 
     @property
     def parent(self) -> Storage:

@@ -19,7 +19,7 @@ from syn_ray import embedded
 from syn_ray.core.errors import UserError, nearest
 from syn_ray.datasets.vocabulary import ClassInfo
 from syn_ray.score.config import LOCAL, ScoreConfig
-from syn_ray.score.outputs import match_outputs
+from syn_ray.score.outputs import Outputs, match_outputs
 
 HUB = "hf-hub:"
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, SafetensorError)
@@ -39,13 +39,14 @@ class ScoringClassifier:
 
     def __init__(self, config: ScoreConfig, classes: Sequence[ClassInfo] | None = None) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model: Any = _load(config)  # whatever timm makes has num_classes, forward_features and forward_head
+        model: Any = _load(config)
         self._model = model.to(self._device).eval()
         settings = timm.data.resolve_model_data_config(self._model)
         self._transform = timm.data.create_transform(**settings, is_training=False)
-        outputs: tuple[tuple[int, ...], ...] = tuple((number,) for number in range(int(model.num_classes)))
+        count = int(self._model.num_classes)
+        outputs: Outputs = tuple((number,) for number in range(count))
         if classes is not None:
-            outputs = match_outputs(config, classes, len(outputs), _output_names(config, self._model))
+            outputs = match_outputs(config, classes, count, _output_names(config, self._model))
         most = max(len(numbers) for numbers in outputs)
         # One row a class; a class of fewer outputs names its first one again, which changes no maximum.
         rows = [[*numbers, *numbers[:1] * (most - len(numbers))] for numbers in outputs]

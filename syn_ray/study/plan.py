@@ -161,9 +161,8 @@ class StudyPlan:
         Raises:
             UserError: they are not of the study's classes, or have changed.
         """
-        sources: list[RealSource | EvaluationSource] = [
-            curve.source for curve in self.curves if isinstance(curve.source, RealSource)
-        ]
+        sources: list[RealSource | EvaluationSource] = []
+        sources += [curve.source for curve in self.curves if isinstance(curve.source, RealSource)]
         for source in [*sources, *self.evaluation_sources.values()]:
             if not is_at_hand(source.images):
                 continue

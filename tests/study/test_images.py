@@ -12,10 +12,8 @@ from syn_ray.cli import main
 from syn_ray.core.errors import GenerationError, UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
-from syn_ray.generate.render import RealRenderer
 from syn_ray.generate.work import Request, complete_job, open_job
 from syn_ray.shards.reader import open_source, read_provenance, read_samples
-from syn_ray.shards.writer import write_shard
 from syn_ray.study.config import load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.preview import show_sample
@@ -67,14 +65,17 @@ def folders(tmp_path):
 
 
 def _make(source, images, dataset_size=None):
-    """The generating stage's work without Ray."""
-    job = open_job(Request(source, dataset_size), images, GenerateResources(shard_size=6), lambda: 1)
-    renderer = RealRenderer(source)
-    for first in job.missing():
-        provenance = {"fingerprint": source.fingerprint, "source": source.identity, "batch_size": 1}
-        samples = renderer.render(first, job.rows(first), 1, lambda _: None)
-        entry = write_shard(job.directory, samples, provenance=provenance | renderer.provenance())
-        job.add({"entry": entry.model_dump_json(), "refused": "{}"})
+    """The generating stage's work in this process: its actor's class, called as Ray Data calls it."""
+    from syn_ray.generate.stage import _ShardMaker
+
+    resources = GenerateResources(shard_size=6)
+    job = open_job(Request(source, dataset_size), images, resources, 1)
+    rows = {first: job.rows(first) for first in job.missing()}
+    work = [(source.model_dump_json(), job.directory.uri, 1, rows, resources.model_dump_json())]
+    maker = _ShardMaker(json.dumps(work), None)
+    for first in rows:
+        answer = maker({"job": [0], "first_index": [first]})
+        job.add({"entry": answer["entry"][0], "refused": answer["refused"][0]})
     complete_job(job, 1.0)
     return job.directory
 
