@@ -15,9 +15,9 @@ from rich.table import Column, Table
 from syn_ray.core.errors import SynRayError, UserError
 from syn_ray.core.resources import load_resources
 from syn_ray.core.storage import Storage
-from syn_ray.study.config import built_in_studies, load_study
 from syn_ray.study.environment import set_environment
 from syn_ray.study.heartbeat import last_beat
+from syn_ray.study.load import built_in_studies, load_study
 from syn_ray.study.plan import CurveStatus, StudyPlan, curve_status
 from syn_ray.study.runner import DEFAULT_STORAGE, open_study, run_study
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import itertools
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config, Name, validate
-from syn_ray.core.errors import UserError, nearest
+from syn_ray.core.errors import nearest
 from syn_ray.datasets.config import FolderImages, RealImages
 from syn_ray.datasets.vocabulary import Classes, ClassInfo, class_infos, class_names
 from syn_ray.generate.config import EvaluationSource, ImageFormat, RealSource, SyntheticSource
@@ -28,7 +24,6 @@ from syn_ray.prompts.config import (
 )
 from syn_ray.report.inputs import IMAGES
 from syn_ray.score.config import ScoreConfig
-from syn_ray.study.overrides import override
 from syn_ray.train.config import ClassifyConfig
 
 CAPTIONS = ("captions", "model_captions")
@@ -253,46 +248,3 @@ def _check_places(where: str, sets: Sequence[RealImages]) -> None:
                 f"{where}: '{images.name}' names the images in '{paths[images.name]}' and those in '{images.path}'; "
                 "give each a name of its own"
             )
-
-
-def built_in_studies() -> dict[str, Path]:
-    """The studies that come with the package, by name."""
-    folder = Path(str(importlib.resources.files("syn_ray") / "studies"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def load_study(study: str, overrides: Sequence[str] = ()) -> StudyConfig:
-    """Reads a built-in study or a study file.
-
-    Args:
-        study: a built-in name, or a path that ends in .yaml or .yml.
-        overrides: `a.b=c`, as `--set` takes them; the value is read as YAML.
-
-    Raises:
-        UserError: no such study, or something wrong in it; one line with the place and the nearest valid name.
-    """
-    studies = built_in_studies()
-    path = studies.get(study)
-    if path is None:
-        if not study.endswith((".yaml", ".yml")):
-            raise UserError(f"there is no study '{study}'{nearest(study, studies)} Or give a path that ends in .yaml.")
-        path = Path(study)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"study file '{path}' cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"study file '{path}' is not UTF-8 text; save it as such") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"study file '{path}' is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"study file '{path}' holds no settings; start from `syn-ray studies --print quickstart`")
-    for change in overrides:
-        override(data, change)
-    name = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).lstrip("-._")
-    if "name" not in data and name != path.stem:
-        raise UserError(
-            f"study file '{path}': a study is called as its file, and '{path.stem}' is no name for one; rename the "
-            f"file, or give it a name: {name or 'my-study'}"
-        )
-    return validate(StudyConfig, {"name": path.stem} | data, study)

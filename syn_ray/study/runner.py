@@ -16,9 +16,10 @@ from syn_ray.core.errors import MissingResultError, SynRayError
 from syn_ray.core.resources import Resources
 from syn_ray.core.storage import Storage
 from syn_ray.study.changes import FILE, check_changes
-from syn_ray.study.config import StudyConfig, load_study
+from syn_ray.study.config import StudyConfig
 from syn_ray.study.environment import set_environment
 from syn_ray.study.heartbeat import only_driver
+from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan, curve_status, sources_intact
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from syn_ray.datasets.wordnet import timm_lines
 from syn_ray.embedded import CLASS_NAMES
 from syn_ray.score.config import ScoreConfig
 from syn_ray.score.outputs import match_outputs
-from syn_ray.study.config import load_study
+from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
 
 WNIDS = timm_lines("imagenet_synsets.txt")

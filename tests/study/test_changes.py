@@ -8,7 +8,7 @@ from syn_ray.core.artifact import write_artifact
 from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
 from syn_ray.study.changes import differences
-from syn_ray.study.config import load_study
+from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.runner import open_study
 

@@ -9,7 +9,7 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.generate.config import SyntheticSource
-from syn_ray.study.config import built_in_studies, load_study
+from syn_ray.study.load import built_in_studies, load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.results import describe
 from syn_ray.train.schedule import train_steps

@@ -14,7 +14,7 @@ from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.generate.work import Request, complete_job, open_job
 from syn_ray.shards.reader import open_source, read_provenance, read_samples
-from syn_ray.study.config import load_study
+from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.preview import show_sample
 from syn_ray.study.runner import open_study
@@ -69,7 +69,7 @@ def _make(source, images, dataset_size=None):
     from syn_ray.generate.stage import _ShardMaker
 
     resources = GenerateResources(shard_size=6)
-    job = open_job(Request(source, dataset_size), images, resources, 1)
+    job = open_job(Request(source, dataset_size), images, resources, lambda: 1)
     rows = {first: job.rows(first) for first in job.missing()}
     work = [(source.model_dump_json(), job.directory.uri, 1, rows, resources.model_dump_json())]
     maker = _ShardMaker(json.dumps(work), None)

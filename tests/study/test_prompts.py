@@ -9,7 +9,7 @@ from rich.console import Console
 from syn_ray.cli import main
 from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
-from syn_ray.study.config import load_study
+from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.prompts import describe_prompts, long_prompts, unwritten
 

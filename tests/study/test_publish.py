@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from syn_ray.report.inputs import CURVE_COLUMNS, ReportError, list_curves
 from syn_ray.shards.manifest import Manifest, write_manifest
 from syn_ray.shards.schema import Sample
 from syn_ray.shards.writer import write_shard
-from syn_ray.study.config import load_study
+from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.publish import whole_rows, write_report, write_tables
 from syn_ray.study.runner import open_study
@@ -61,7 +62,7 @@ def train(run, loss=None, evaluations=()):
 
 def score(plan, curve):
     values = {"recognizability": 0.9, "diversity": 0.2}
-    result = {"images": 20} | values
+    result: dict[str, Any] = {"images": 20} | values
     for name, value in values.items():
         result |= {f"{name}_interval": [value - 0.01, value + 0.01], f"{name}_per_class": [value] * 10}
     scoring = plan.scoring(curve)
@@ -207,9 +208,9 @@ def test_a_curve_that_bends_has_a_second_form_and_pairs_are_compared(tmp_path):
     assert "It bends for `real` (" in bend
     pairs = tables.comparisons.query("eval_set == 'val'")
     assert len(pairs) == 1 + 6  # k, and the loss at each size
-    law = tables.fits.query("eval_set == 'val' and form == 'power'")["scaling_ability"].tolist()
+    slopes = tables.fits.query("eval_set == 'val' and form == 'power'")["scaling_ability"].tolist()
     slope = pairs.query("metric == 'scaling_ability'").iloc[0]
-    assert slope["difference"] == pytest.approx(law[0] - law[1])
+    assert slope["difference"] == pytest.approx(slopes[0] - slopes[1])
     assert set(pairs["a"]) == {"real"}
     assert ((pairs["low"] <= pairs["difference"]) & (pairs["difference"] <= pairs["high"])).all()
 

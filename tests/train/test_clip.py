@@ -9,7 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from open_clip_train.train import train_one_epoch  # type: ignore[import-untyped]  # as open_clip
+from open_clip_train.train import train_one_epoch
 
 from syn_ray.core.errors import TrainingError, UserError
 from syn_ray.core.storage import Storage

@@ -113,7 +113,7 @@ def test_a_model_that_cannot_be_built_or_fed_is_said_before_anything_is_paid_for
 
 
 def test_the_built_in_studies_models_are_built_without_weights():
-    from syn_ray.study.config import built_in_studies, load_study
+    from syn_ray.study.load import built_in_studies, load_study
 
     for study in built_in_studies():
         check_model(load_study(study).train)
