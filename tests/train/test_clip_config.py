@@ -92,7 +92,10 @@ TINY = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}
         ({"augment": {"crop_scale": [0.5, 0.2]}}, "train.augment: crop_scale [0.5, 0.2] is no range of fractions;"),
         ({"model_cfg": TINY}, "train: model: 'ViT-B-16-quickgelu' is open_clip's own; give the one in model_cfg an"),
         ({"model": "t", "model_cfg": {"embed_dim": 8}}, "train: model_cfg: 'vision_cfg' is missing; see open_clip/mo"),
-        ({"model": "t", "model_cfg": TINY | {"text_cfg": 3}}, "train: model_cfg: vision_cfg and text_cfg hold settin"),
+        (
+            {"model": "t", "model_cfg": TINY | {"text_cfg": 3}},
+            "train: model_cfg: vision_cfg and text_cfg hold settings",
+        ),
         (
             {"model": "t", "model_cfg": TINY | {"text_cfg": {"vocab_size": 300}}},
             "train: model_cfg: text_cfg.vocab_size 300 is not the 49408 tokens of open_clip's tokenizer; leave it out,",

@@ -6,7 +6,9 @@ from typing import Any
 
 import open_clip
 import pytest
+import tokenizers
 import torch
+import transformers
 from PIL import Image
 
 from syn_ray.core.errors import UserError
@@ -111,6 +113,25 @@ def test_a_model_that_does_not_take_its_settings(make_clip_config):
         create_clip(make_clip_config(model_cfg={"wrong": 1}), 0)
     with pytest.raises(UserError, match=r"^model 'small': open_clip does not take its model_cfg: .*deepness"):
         create_clip(make_clip_config(model_cfg={"text_cfg": {"deepness": 1}}), 0)
+
+
+def test_a_tokenizer_of_its_own_is_exported_with_the_model(make_clip_config, tmp_path):
+    words = {"[PAD]": 0, "[UNK]": 1, "a": 2, "red": 3, "thing": 4, "[END]": 5}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]"
+    ).save_pretrained(tmp_path / "words")
+    text = {"hf_tokenizer_name": str(tmp_path / "words"), "vocab_size": 6, "context_length": 5}
+    config = make_clip_config(model_cfg={"text_cfg": text})
+    expected = torch.tensor([[2, 3, 4, 0, 0], [2, 1, 1, 1, 1]])
+    assert torch.equal(create_tokenizer(config)(["a red thing", "a caption of many words"]), expected)
+    export_clip(create_clip(config, 0), config, Storage(tmp_path / "model"))
+    (tmp_path / "words").rename(tmp_path / "gone")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'model'}")
+    assert torch.equal(tokenizer(["a red thing", "a caption of many words"]), expected)
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'model'}")
+    assert model.encode_text(expected).shape == (2, 16)
 
 
 def test_a_tokenizer_that_is_not_there(make_clip_config, tmp_path):
