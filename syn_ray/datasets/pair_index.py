@@ -32,7 +32,7 @@ FACTS_KEY = b"syn_ray"
 
 def pairs_beside(directory: Storage) -> Storage:
     """The `pairs/` directory of the storage in which a directory `images/` or `prompts/` is."""
-    return Storage(directory.uri.rsplit("/", 1)[0]) / "pairs"
+    return directory.parent / "pairs"
 
 
 class PairIndex(Config):

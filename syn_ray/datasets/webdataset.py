@@ -102,7 +102,7 @@ def _own_names(directory: Storage) -> list[str] | None:
     """What the labels mean, one name a line, as CLIP-benchmark writes it above its test and train directories."""
     places = [directory]
     if "/" in directory.path().strip("/"):
-        places.append(Storage(directory.uri.rpartition("/")[0]))
+        places.append(directory.parent)
     for place in places:
         if place.exists(CLASS_NAMES):
             return place.read_bytes(CLASS_NAMES).decode().splitlines()

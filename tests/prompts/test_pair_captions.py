@@ -40,5 +40,5 @@ def test_sets_about_classes_need_them_and_captions_are_not_replaced():
         open_prompts(TemplatePrompts(kind="classnames"), None, 0)
     assert str(caught.value) == "prompts 'classnames' are about classes, and there are none; name classes"
     given = {"prompts": {"kind": "pair_captions", "pairs": {"kind": "embedded", "name": "val"}}, "model_id": "a/b"}
-    with pytest.raises(UserError, match=r"captions of pairs are not replaced; set long_prompts to truncate \(given"):
+    with pytest.raises(UserError, match=r"captions of pairs are not replaced; set long_prompts to truncate$"):
         validate(FittingPrompts, given, "study")
