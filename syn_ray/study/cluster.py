@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -99,10 +100,11 @@ def _own_token() -> Iterator[None]:
 
 def _forget_token() -> None:
     """Ray keeps the mode and the token of its first connection, whatever the environment says later."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # there is no public way
+    from ray import _raylet  # there is no public way
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    inner: Any = _raylet
+    inner.Config.initialize("")
+    inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _start_locally(resources: Resources) -> None:

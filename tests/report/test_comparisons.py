@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ def plant(curves: dict[str, tuple[float, tuple[int, ...]]], half: float = 0.01) 
     results, intervals = [], []
     for name, (loss, sizes) in curves.items():
         prompts, _, scale = name.partition("-g")
-        about = {"source": "real", "generator": None, "guidance_scale": None, "prompts": None}
+        about: dict[str, object] = {"source": "real", "generator": None, "guidance_scale": None, "prompts": None}
         if scale:
             about = {"source": "synthetic", "generator": "sd", "guidance_scale": float(scale), "prompts": prompts}
         for size in sizes:
@@ -135,7 +136,7 @@ def test_the_size_that_is_shared(
     assert shared_size(sizes, reference, least) == expected
 
 
-def compared(rows: list[tuple[object, ...]]) -> pd.DataFrame:
+def compared(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
 
 
@@ -183,7 +184,7 @@ def test_slopes_are_compared_in_pairs_too() -> None:
     assert not two.ties(one)
 
 
-def foretold(rows: list[tuple[object, ...]]) -> pd.DataFrame:
+def foretold(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(FORECAST_COLUMNS))
 
 

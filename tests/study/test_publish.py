@@ -61,7 +61,7 @@ def train(run, loss=None, evaluations=()):
 
 def score(plan, curve):
     values = {"recognizability": 0.9, "diversity": 0.2}
-    result = {"images": 20} | values
+    result: dict[str, object] = {"images": 20, **values}
     for name, value in values.items():
         result |= {f"{name}_interval": [value - 0.01, value + 0.01], f"{name}_per_class": [value] * 10}
     scoring = plan.scoring(curve)
@@ -207,9 +207,9 @@ def test_a_curve_that_bends_has_a_second_form_and_pairs_are_compared(tmp_path):
     assert "It bends for `real` (" in bend
     pairs = tables.comparisons.query("eval_set == 'val'")
     assert len(pairs) == 1 + 6  # k, and the loss at each size
-    law = tables.fits.query("eval_set == 'val' and form == 'power'")["scaling_ability"].tolist()
+    k = tables.fits.query("eval_set == 'val' and form == 'power'")["scaling_ability"].tolist()
     slope = pairs.query("metric == 'scaling_ability'").iloc[0]
-    assert slope["difference"] == pytest.approx(law[0] - law[1])
+    assert slope["difference"] == pytest.approx(k[0] - k[1])
     assert set(pairs["a"]) == {"real"}
     assert ((pairs["low"] <= pairs["difference"]) & (pairs["difference"] <= pairs["high"])).all()
 
