@@ -23,6 +23,8 @@ OBJECT_STORE_BYTES = 512 * 2**20
 """Of a Ray started here: the largest built-in study holds 20 MB of encoded images at a time."""
 
 KNOCK_SECONDS = 20.0
+TOKEN = secrets.token_hex(32)
+"""Of every Ray that this process starts."""
 
 
 @contextlib.contextmanager
@@ -85,13 +87,15 @@ def _own_token() -> Iterator[None]:
     to the home directory, where later clusters would find it.
     """
     before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if before["RAY_AUTH_TOKEN"] is None:
+        os.environ["RAY_AUTH_TOKEN"] = TOKEN
+        _forget_token()  # that of an earlier cluster
     try:
         yield
     finally:
         file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
         # Ray's threads outlive a shutdown a little, and end the process where they want a token and there is none.
-        wanting = before["RAY_AUTH_MODE"] == "token" and not file.exists()
+        wanting = (before["RAY_AUTH_MODE"] or "").lower() == "token" and not file.exists()
         if None in before.values() and not wanting:
             for name in (name for name, value in before.items() if value is None):
                 os.environ.pop(name, None)
