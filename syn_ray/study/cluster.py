@@ -27,6 +27,8 @@ OBJECT_STORE_BYTES = 512 * 2**20
 REMEDY = "ask for less, or say in `cluster` what it can grow to"
 
 KNOCK_SECONDS = 20.0
+TOKEN = secrets.token_hex(32)
+"""Of every Ray that this process starts."""
 
 
 @contextlib.contextmanager
@@ -89,13 +91,15 @@ def _own_token() -> Iterator[None]:
     to the home directory, where later clusters would find it.
     """
     before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if before["RAY_AUTH_TOKEN"] is None:
+        os.environ["RAY_AUTH_TOKEN"] = TOKEN
+        _forget_token()  # that of an earlier cluster
     try:
         yield
     finally:
         file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
         # Ray's threads outlive a shutdown a little, and end the process where they want a token and there is none.
-        wanting = before["RAY_AUTH_MODE"] == "token" and not file.exists()
+        wanting = (before["RAY_AUTH_MODE"] or "").lower() == "token" and not file.exists()
         if None in before.values() and not wanting:
             for name in (name for name, value in before.items() if value is None):
                 os.environ.pop(name, None)
@@ -106,8 +110,9 @@ def _forget_token() -> None:
     """Ray keeps the mode and the token of its first connection, whatever the environment says later."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled; no public way
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    inner: Any = _raylet
+    inner.Config.initialize("")
+    inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _start_locally(resources: Resources) -> None:

@@ -189,7 +189,7 @@ def test_slopes_are_compared_in_pairs_too() -> None:
     assert not two.ties(one)
 
 
-def foretold(rows: list[tuple[object, ...]]) -> pd.DataFrame:
+def foretold(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(FORECAST_COLUMNS))
 
 

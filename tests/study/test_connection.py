@@ -1,5 +1,6 @@
-"""The Ray a study runs on: what is said of one that does not answer, and whose token is used afterwards."""
+"""The Ray a study runs on: what is said of one that does not answer or has other devices, and whose token counts."""
 
+import io
 import os
 import re
 import socket
@@ -7,9 +8,15 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from syn_ray.core.errors import SynRayError
+from syn_ray.core.resources import Resources
+from syn_ray.core.storage import Storage
+from syn_ray.shards.manifest import Manifest, write_manifest
 from syn_ray.study.cluster import _join, _knock
+from syn_ray.study.config import load_study
+from syn_ray.study.plan import StudyPlan
 
 pytestmark = pytest.mark.ray
 
@@ -29,7 +36,7 @@ os.environ["RAY_AUTH_MODE"] = "token"
 Config.initialize("")
 print(sent() == {users!r})
 with _own_token():
-    print(sent() == own)
+    print(sent() == own)  # and the Ray that would start here now has the same
 """
 
 
@@ -44,7 +51,7 @@ def test_a_local_ray_leaves_no_token_behind(tmp_path):
     done = subprocess.run(
         command, env=environment | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=110
     )
-    assert done.stdout.splitlines() == ["True 0 []", "True", "False"], done.stderr
+    assert done.stdout.splitlines() == ["True 0 []", "True", "True"], done.stderr
 
 
 def test_an_address_where_nobody_answers_is_said():
@@ -66,3 +73,18 @@ def test_an_address_where_nobody_answers_is_said():
 def test_addresses_that_may_answer_are_left_to_ray(address):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         _knock(address.format(port=listening.getsockname()[1]))
+
+
+def test_a_source_begun_on_another_kind_of_device_is_told_before_anything_is_drawn(ray_cluster, tmp_path):
+    from syn_ray.study.session import tell_devices
+
+    plan = StudyPlan(load_study("quickstart"), Storage(tmp_path))
+    for curve, device in zip(plan.curves[1:], ("cuda", "cpu", None), strict=True):
+        start = Manifest(name="n", fingerprint=curve.source.fingerprint, shard_size=256, batch_size=64, device=device)
+        write_manifest(plan.source_directory(curve.source), start)
+    printed = io.StringIO()
+    tell_devices(plan, Resources(), Console(file=printed))
+    assert printed.getvalue() == (
+        f"source '{plan.curves[1].source.name}' was begun on cuda and would go on here on cpu: the same seeds and "
+        "noise, but images that differ by float rounding\n"
+    )
