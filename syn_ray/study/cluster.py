@@ -108,7 +108,7 @@ def _own_token() -> Iterator[None]:
 
 def _forget_token() -> None:
     """Ray keeps the mode and the token of its first connection, whatever the environment says later."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled; no public way
+    from ray import _raylet  # there is no public way
 
     inner: Any = _raylet
     inner.Config.initialize("")

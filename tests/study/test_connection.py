@@ -15,7 +15,7 @@ from syn_ray.core.resources import Resources
 from syn_ray.core.storage import Storage
 from syn_ray.shards.manifest import Manifest, write_manifest
 from syn_ray.study.cluster import _join, _knock
-from syn_ray.study.config import load_study
+from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
 
 pytestmark = pytest.mark.ray

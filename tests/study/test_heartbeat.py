@@ -47,7 +47,8 @@ def test_a_killed_study_is_not_called_running(study, tmp_path, capsys):
     then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=heartbeat.SILENT_SECONDS + 1)
     beat = heartbeat.Heartbeat(time=then, doing={"real": "training"}, words="12 s")
     study.write_bytes(heartbeat.FILE, beat.model_dump_json().encode())
-    assert _status(tmp_path, capsys).splitlines()[-1] == "killed, run it again to go on; 61 s ago: 12 s"
+    last = _status(tmp_path, capsys).splitlines()[-1]
+    assert re.fullmatch(r"killed, run it again to go on; 6\d s ago: 12 s", last)  # a second passes on a busy machine
 
 
 def test_a_run_that_ends_takes_its_beat_away(study):

@@ -19,7 +19,7 @@ from syn_ray.shards.verify import verify
 from syn_ray.study import load_results
 from syn_ray.study.runner import StudyResult, open_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TINY = (
     "dataset_sizes=[16,32,64]",
