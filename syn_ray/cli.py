@@ -18,8 +18,9 @@ from syn_ray.core.storage import Storage
 from syn_ray.study.environment import set_environment
 from syn_ray.study.heartbeat import last_beat
 from syn_ray.study.load import built_in_studies, load_study
-from syn_ray.study.plan import CurveStatus, StudyPlan, curve_status
+from syn_ray.study.plan import StudyPlan
 from syn_ray.study.runner import DEFAULT_STORAGE, open_study, run_study
+from syn_ray.study.status import CurveStatus, curve_status
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(stderr=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,31 +15,66 @@ PREDICTIONS = "predictions.parquet"
 
 
 @dataclasses.dataclass(frozen=True)
+class Classification:
+    """A classifier over the classes it was trained on, with the official resize and crop."""
+
+    image_px: int
+    resize_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroShot:
+    """A CLIP model that is given the names of the classes."""
+
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval:
+    """A CLIP model among held-out pairs."""
+
+    within: tuple[int, ...] = (1, 5, 10)
+
+
+Task = Classification | ZeroShot | Retrieval
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """One trained model on one evaluation set."""
 
     run: str
     run_fingerprint: str
     model: Storage
-    """A directory that timm loads (`local-dir:`)."""
+    """A directory that timm, or of CLIP open_clip, loads (`local-dir:`)."""
     eval_set: str
     eval_fingerprint: str
     images: Storage
-    image_px: int
-    resize_px: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    task: Task
     evaluations: Storage
     """The study's `evaluations/` directory."""
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What the answer depends on beside the model and the images."""
+        return dataclasses.asdict(self.task)
+
+    @property
     def fingerprint(self) -> str:
-        pixels = {"image_px": self.image_px, "resize_px": self.resize_px, "mean": self.mean, "std": self.std}
-        return fingerprint_of("evaluation", {"run": self.run_fingerprint, "images": self.eval_fingerprint} | pixels)
+        parents = {"run": self.run_fingerprint, "images": self.eval_fingerprint}
+        return fingerprint_of("evaluation", parents | self.identity)
 
     @property
     def directory(self) -> Storage:
         return self.evaluations / self.run / f"{self.eval_set}-{self.fingerprint[:8]}"
+
+    @property
+    def images_judged(self) -> bool:
+        """Whether there is a loss for each image, which a law can be fitted to."""
+        return not isinstance(self.task, Retrieval)
 
     def predictions(self) -> pa.Table:
         """What a finished evaluation says of each image: loss (nats), label, rank_of_label, predicted."""

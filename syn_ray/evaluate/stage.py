@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,14 +16,11 @@ from ray.data import ActorPoolStrategy
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import MissingResultError, SynRayError, root_cause
 from syn_ray.core.resources import PoolResources
-from syn_ray.core.storage import Storage
 from syn_ray.evaluate.evaluation import PREDICTIONS, Evaluation
-from syn_ray.shards.reader import open_source, read_samples
 
 if TYPE_CHECKING:
-    import torch
-
     from syn_ray.evaluate.classify import Predictions
+    from syn_ray.evaluate.judge import Answer
 
 BATCH_SIZE = 256
 MODELS_AN_ACTOR = 8
@@ -36,8 +31,9 @@ def evaluate_runs(evaluations: Sequence[Evaluation], resources: PoolResources) -
     """Makes those of the evaluations that are missing.
 
     Returns:
-        Their artifacts in order; `result` has loss (nats), top1, top5 and per_class. Beside each lies
-        `predictions.parquet` with loss, label, rank_of_label and predicted of every image.
+        Their artifacts in order. Of classification, zero-shot too, `result` has loss (nats), top1, top5 and per_class,
+        and beside each lies `predictions.parquet` with loss, label, rank_of_label and predicted of every image; of
+        zero-shot classification it has mean_per_class as well, of retrieval the recalls.
     """
     missing = [e for e in evaluations if read_artifact(e.directory, e.fingerprint) is None]
     by_model: dict[str, list[Evaluation]] = {}
@@ -78,67 +74,40 @@ class _Judge:
         self._batch_size = batch_size
         import torch  # here and below: loaded by the actors alone
 
-        self._sets: dict[str, tuple[torch.Tensor, Any]] = {}
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        from syn_ray.evaluate.judge import DecodedSets
+
+        self._sets = DecodedSets()
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        from syn_ray.evaluate.classify import predict
+        from syn_ray.evaluate.judge import judge
 
         evaluations = self._work[int(batch["work"][0])]
-        model = _load_model(evaluations[0].model)
-        for evaluation in evaluations:
+        started = time.monotonic()
+        for evaluation, answer in judge(evaluations, self._sets, device=self._device, batch_size=self._batch_size):
+            _write(evaluation, answer, time.monotonic() - started)
             started = time.monotonic()
-            images, labels = self._set(evaluation)
-            (predictions,) = predict(
-                model,
-                images,
-                labels,
-                mean=evaluation.mean,
-                std=evaluation.std,
-                device=self._device,
-                batch_size=self._batch_size,
-            )
-            _write(evaluation, predictions, time.monotonic() - started)
         return {"done": [len(evaluations)]}
 
-    def _set(self, evaluation: Evaluation) -> tuple[torch.Tensor, Any]:
-        from syn_ray.shards.decode import decode_images
 
-        key = f"{evaluation.eval_fingerprint}-{evaluation.image_px}-{evaluation.resize_px}"
-        if key not in self._sets:
-            manifest = open_source(evaluation.images)
-            table = read_samples(evaluation.images, manifest, manifest.rows, ["image", "label"])
-            images = decode_images(table, evaluation.image_px, evaluation.resize_px)
-            self._sets[key] = images, table["label"].to_numpy()
-        return self._sets[key]
-
-
-def _load_model(directory: Storage) -> torch.nn.Module:
-    import timm
-
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("config.json", "model.safetensors"):
-            (Path(folder) / name).write_bytes(directory.read_bytes(name))
-        model: torch.nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    return model
-
-
-def _write(evaluation: Evaluation, predictions: Predictions, seconds: float) -> None:
-    from syn_ray.evaluate.classify import metrics
-
-    buffer = io.BytesIO()
-    table = pa.table({name: getattr(predictions, name) for name in ("loss", "label", "rank_of_label", "predicted")})
-    pq.write_table(table, buffer, compression="zstd")
-    evaluation.directory.write_bytes(PREDICTIONS, buffer.getvalue())
+def _write(evaluation: Evaluation, answer: Answer, seconds: float) -> None:
+    result: dict[str, Any] = answer.metrics | {"images": answer.images}
+    if answer.predictions is not None:
+        found = answer.predictions
+        buffer = io.BytesIO()
+        table = pa.table({name: getattr(found, name) for name in ("loss", "label", "rank_of_label", "predicted")})
+        pq.write_table(table, buffer, compression="zstd")
+        evaluation.directory.write_bytes(PREDICTIONS, buffer.getvalue())
+        result["per_class"] = _per_class(found)
     write_artifact(
         evaluation.directory,
         kind="evaluation",
         name=f"{evaluation.run} on {evaluation.eval_set}",
         fingerprint=evaluation.fingerprint,
-        config={"eval_set": evaluation.eval_set, "image_px": evaluation.image_px, "resize_px": evaluation.resize_px},
+        config={"eval_set": evaluation.eval_set} | evaluation.identity,
         parents={evaluation.run: evaluation.run_fingerprint, evaluation.eval_set: evaluation.eval_fingerprint},
         seconds=seconds,
-        result=metrics(predictions) | {"images": len(predictions), "per_class": _per_class(predictions)},
+        result=result,
     )
 
 

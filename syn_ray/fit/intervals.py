@@ -22,6 +22,7 @@ from syn_ray.fit.points import check_sizes, inside, require_distinct
 from syn_ray.fit.resample import (
     group_runs,
     lines_through,
+    mean_losses,
     mean_of_groups,
     resampled_means,
     residual_noise,
@@ -109,6 +110,7 @@ def bootstrap_law(
     confidence: float = 0.95,
     replicates: int = 2000,
     rng_seed: int = 0,
+    sets: Sequence[int] | None = None,
 ) -> BootstrappedLaw:
     """The power law of a curve, with an interval from test images and training noise.
 
@@ -139,18 +141,21 @@ def bootstrap_law(
         confidence: Of the intervals.
         replicates: Number of them; the ends of an interval move by about 2% of its width at 2,000.
         rng_seed: Curves can be compared in pairs if they share it, `replicates` and their images.
+        sets: Images of each of several test sets, which stand side by side in `per_image_losses` and are pooled: the
+            loss is the mean of their mean losses. One set when None.
 
     Raises:
         UserError: Shapes that do not fit, a loss that is no finite number below zero, a run given twice.
         FitError: Fewer than three distinct sizes inside the window.
     """
     sizes, losses = _check(dataset_sizes, per_image_losses, seeds)
+    sets = _check_sets(sets, losses.shape[1])
     chosen = inside(sizes, window)
     require_distinct(sizes[chosen], window, 3, "the law 'power'")
-    x, ln_loss, groups = np.log(sizes), np.log(losses.mean(axis=1)), group_runs(sizes)
+    x, ln_loss, groups = np.log(sizes), np.log(mean_losses(losses, sets)), group_runs(sizes)
     level, k = line(x[chosen], ln_loss[chosen])
     reference = float(sizes[chosen].max()) if reference_size is None else float(reference_size)
-    drawn, source, sd = _redone(x, losses, chosen, replicates, rng_seed)
+    drawn, source, sd = _redone(x, losses, sets, chosen, replicates, rng_seed)
     ks, levels = lines_through(x[chosen], drawn[:, chosen])
     performance = ks * np.log(reference) - levels
     (low, high), (worst, best) = ends(ks, confidence), ends(performance, confidence)
@@ -178,11 +183,11 @@ def bootstrap_law(
 
 
 def _redone(
-    x: Floats, losses: Floats, chosen: Mask, replicates: int, rng_seed: int
+    x: Floats, losses: Floats, sets: Sequence[int], chosen: Mask, replicates: int, rng_seed: int
 ) -> tuple[Floats, Literal["seeds", "residuals"], float]:
     """The study done again: ln losses [replicates, runs], where the noise of training came from, and its size."""
-    ln_loss, groups = np.log(losses.mean(axis=1)), group_runs(x)
-    drawn = np.log(resampled_means(losses, replicates, rng_seed))
+    ln_loss, groups = np.log(mean_losses(losses, sets)), group_runs(x)
+    drawn = np.log(resampled_means(losses, sets, replicates, rng_seed))
     # A stream of its own for each curve: noise shared between curves would vanish from their difference.
     rng = np.random.default_rng([rng_seed, zlib.crc32(np.ascontiguousarray(losses).tobytes())])
     source: Literal["seeds", "residuals"] = "seeds" if (np.bincount(groups) > 1).all() else "residuals"
@@ -217,6 +222,14 @@ def _check(dataset_sizes: ArrayLike, per_image_losses: ArrayLike, seeds: Sequenc
         if not losses[position].any():
             raise FitError(f"all losses at dataset size {size:g}, seed {seed}, are 0; ln loss does not exist")
     return sizes, losses
+
+
+def _check_sets(sets: Sequence[int] | None, images: int) -> Sequence[int]:
+    if sets is None:
+        return [images]
+    if sum(sets) != images or min(sets) < 1:
+        raise UserError(f"sets of {list(sets)} images are not the {images} images of per_image_losses")
+    return sets
 
 
 def ends(values: Floats, confidence: float) -> tuple[float, float]:

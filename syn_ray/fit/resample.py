@@ -5,6 +5,7 @@ The parts of `intervals.bootstrap_law`; everything is vectorised over replicates
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -31,22 +32,40 @@ def mean_of_groups(values: Floats, groups: NDArray[np.intp]) -> Floats:
     return np.asarray(values @ (member / member.sum(axis=0)))
 
 
+def split_sets(losses: Floats, sets: Sequence[int]) -> list[Floats]:
+    """The columns of each test set, [runs, images of the set] each."""
+    return np.split(losses, np.cumsum(sets)[:-1], axis=1)
+
+
+def mean_losses(losses: Floats, sets: Sequence[int]) -> Floats:
+    """The mean loss of each run, every set counting alike: [runs]."""
+    return np.asarray(np.mean([part.mean(axis=1) for part in split_sets(losses, sets)], axis=0))
+
+
 @lru_cache(maxsize=1)
-def _image_counts(images: int, replicates: int, rng_seed: int) -> NDArray[np.uint8]:
+def _image_counts(images: int, replicates: int, rng_seed: int, place: int) -> NDArray[np.uint8]:
     """How often each image is drawn, [replicates, images]: one matrix for all curves of an evaluation set.
 
     Bytes, because 2,000 x 10,000 doubles would be 160 MB; a count above 255 has probability 0.
     """
-    rng = np.random.default_rng([rng_seed, 0])
+    rng = np.random.default_rng([rng_seed, place])
     counts = np.empty((replicates, images), dtype=np.uint8)
     for row in counts:
         row[:] = np.minimum(np.bincount(rng.integers(images, size=images), minlength=images), 255)
     return counts
 
 
-def resampled_means(losses: Floats, replicates: int, rng_seed: int) -> Floats:
-    """Mean losses over resampled images, [replicates, runs]."""
-    counts = _image_counts(losses.shape[1], replicates, rng_seed)
+def resampled_means(losses: Floats, sets: Sequence[int], replicates: int, rng_seed: int) -> Floats:
+    """Mean losses over resampled images, [replicates, runs]; the images of each set are drawn anew within it."""
+    parts = [
+        _resampled_means(part, _image_counts(part.shape[1], replicates, rng_seed, place))
+        for place, part in enumerate(split_sets(losses, sets))
+    ]
+    return np.asarray(np.mean(parts, axis=0))
+
+
+def _resampled_means(losses: Floats, counts: NDArray[np.uint8]) -> Floats:
+    replicates = len(counts)
     blocks: list[Floats] = [
         counts[start : start + 250].astype(np.float64) @ losses.T for start in range(0, replicates, 250)
     ]

@@ -155,7 +155,14 @@ class MixedSource(Config):
 
 AnySource = SyntheticSource | RealSource | EvaluationSource | PairSource
 """What is made, and has a directory."""
+TrainingSource = SyntheticSource | RealSource | PairSource | MixedSource
+"""What is trained on."""
 Source = Annotated[AnySource, pydantic.Field(discriminator="kind")]
+
+
+def parts(source: TrainingSource) -> tuple[SyntheticSource | RealSource | PairSource, ...]:
+    """What is made for a source: of a mixed one the real and the synthetic half, in this order."""
+    return (source.real, source.synthetic) if isinstance(source, MixedSource) else (source,)
 
 
 def directory_name(source: AnySource) -> str:

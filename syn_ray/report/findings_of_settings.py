@@ -21,16 +21,16 @@ def guidance(evidence: Evidence, curves: pd.DataFrame, eval_set: str, reference_
 
     Each of these is compared at the largest size of its own curves.
     """
-    synthetic = curves[(curves["source"] == "synthetic") & curves["guidance_scale"].notna()]
+    drawn = curves[curves["guidance_scale"].notna()]
     sizes = sizes_of(evidence.points)
-    for key, group in synthetic.groupby([*SETTING, "prompts"], sort=False, dropna=False):
+    for key, group in drawn.groupby(["source", *SETTING, "prompts"], sort=False, dropna=False):
         ordered = group.sort_values("guidance_scale")
         if len(ordered) < 2:
             continue
         scales = {
             str(name): f"{scale:g}" for name, scale in ordered[["curve", "guidance_scale"]].itertuples(index=False)
         }
-        about = f"({key[0]}, {key[-1]})"
+        about = f"({'real and ' if key[0] == 'mixed' else ''}{key[1]}, {key[-1]})"
         size = shared_size([sizes[name] for name in scales], reference_size)
         if size is not None:
             yield _guided_loss(evidence.at(eval_set, "loss", size, scales), scales, about, eval_set, size)

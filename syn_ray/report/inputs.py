@@ -67,6 +67,8 @@ CURVE_COLUMNS = (
 )
 OF_TRAINING = ("objective", "model")
 IMAGES = "images"  # the eval_set of image scores
+DOWNSTREAM = "downstream"  # the eval_set of the means over the downstream sets
+HELD_OUT = "held_out"  # the eval_set of retrieval
 TRAINING_METRICS = ("loss", "top1")  # what the figures draw; top5 and others stand in the table when they are there
 IMAGE_METRICS = ("recognizability", "diversity")
 POWER = "power"
@@ -78,18 +80,18 @@ class ReportError(MissingResultError):
 
 @dataclass(frozen=True)
 class CurveSamples:
-    """What a source looks like: images by class, and prompts.
+    """What a source looks like: rows of images, by class where there are classes, and prompts.
 
     Attributes:
         curve: Name as in `results.curve`.
-        class_names: One name per row of `images`.
-        images: Rows are classes, columns samples; PNG or JPEG bytes. Anything wider than 128 px is made smaller in the
+        row_names: One name per row of `images`.
+        images: Rows of samples; PNG or JPEG bytes. Anything wider than 128 px is made smaller in the
             page.
         prompts: A few example prompts; empty for real images.
     """
 
     curve: str
-    class_names: Sequence[str]
+    row_names: Sequence[str]
     images: Sequence[Sequence[bytes]]
     prompts: Sequence[str] = ()
 
@@ -116,7 +118,9 @@ class ReportInput:
         forecasts: What each form, fitted without a curve's largest size, foretold of the loss there
             (`FORECAST_COLUMNS`): `error` is ln(foretold / measured), with its 95% interval; and which is chosen by it.
         eval_sets: Order of the evaluation sets, the main one first; default: as they come, `val` first.
+        tables: Further tables, each with its anchor and caption, shown before the long ones.
         samples: What the sources look like, in any order; curves without an entry get no grid.
+        samples_note: How to read the grids.
         notes: Defaults that the paper does not give, stand-ins, how the recipe was tuned.
         provenance: Versions, git commit, hardware, start, end, seconds per stage.
         not_run: What was planned or would be needed and was not run.
@@ -134,7 +138,9 @@ class ReportInput:
     comparisons: pd.DataFrame | None = None
     forecasts: pd.DataFrame | None = None
     eval_sets: Sequence[str] = ()
+    tables: Sequence[tuple[str, str, pd.DataFrame]] = ()
     samples: Sequence[CurveSamples] = ()
+    samples_note: str = "Rows are classes, columns samples."
     notes: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     not_run: Sequence[str] = ()

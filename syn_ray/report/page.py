@@ -46,6 +46,7 @@ TOPICS = {
     "scaling": "Scaling",
     "guidance": "Guidance",
     "prompts": "Prompts",
+    "mixing": "Real and synthetic",
     "reading": "Reading",
 }
 
@@ -145,6 +146,7 @@ def _tables(report: ReportInput, sets: Sequence[str]) -> list[dict[str, Any]]:
     )
     tables: list[tuple[str, str, pd.DataFrame, bool]] = [
         ("curves", "The curves", curves_table(report.results), False),
+        *((name, caption, frame, False) for name, caption, frame in report.tables),
         *([("fits", fits_caption, fits_table(report.fits, report.results, sets), True)] if len(report.fits) else []),
         ("results", "Every measured number, as in results.parquet", results_table(report.results), True),
     ]

@@ -45,18 +45,18 @@ def thumbnail(image: bytes, place: str) -> str:
 
 
 def sample_grid(samples: CurveSamples) -> list[tuple[str, list[str]]]:
-    """Class name and data URIs of each row.
+    """Name and data URIs of each row.
 
     Raises:
-        ReportError: Rows and class names differ in number, or an image does not decode.
+        ReportError: Rows and names differ in number, or an image does not decode.
     """
-    if len(samples.class_names) != len(samples.images):
+    if len(samples.row_names) != len(samples.images):
         raise ReportError(
-            f"samples: curve {samples.curve!r} has {len(samples.images)} rows of images and {len(samples.class_names)} "
-            "class names. Give one name per row."
+            f"samples: curve {samples.curve!r} has {len(samples.images)} rows of images and {len(samples.row_names)} "
+            "names. Give one name per row."
         )
     grid = []
-    for name, row in zip(samples.class_names, samples.images, strict=True):
+    for name, row in zip(samples.row_names, samples.images, strict=True):
         cells = [thumbnail(image, f"{name} {place} of curve {samples.curve!r}") for place, image in enumerate(row)]
         grid.append((name, cells))
     return grid

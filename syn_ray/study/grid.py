@@ -18,8 +18,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from syn_ray.core.resources import Resources
 from syn_ray.evaluate.stage import evaluate_runs
-from syn_ray.study.config import Curve
 from syn_ray.study.coordinator import training_reporter
+from syn_ray.study.curves import Curve
 from syn_ray.study.environment import set_environment
 from syn_ray.study.plan import StudyPlan
 
@@ -88,7 +88,7 @@ def _run_rung(
     scoring = plan.scoring(curve)
     doing("images")
     wanted = sizes[-1] if scoring is None else max(sizes[-1], scoring.samples)
-    images = ray.get(coordinator.prepare.remote(curve.source, wanted))
+    made = ray.get([coordinator.prepare.remote(part, wanted) for part in curve.parts])
     scores: dict[str, float] = {}
     if scoring is not None:
         doing("scores")
@@ -105,7 +105,7 @@ def _run_rung(
         for e, a in zip(evaluations, evaluate_runs(evaluations, resources.evaluate), strict=True)
     }
     doing("done")
-    shared = scores | {"images": images.result["rows"]}
+    shared = scores | {"images": sum(images.result["rows"] for images in made)}
     return [_report(plan, size, runs, trained, judged) | shared for size in sizes]
 
 
@@ -116,7 +116,7 @@ def _report(plan: StudyPlan, size: int, runs: list[Any], trained: list[Any], jud
     result: dict[str, Any] = {name: budget[name] for name in ("dataset_size", "train_steps", "samples_seen", "epochs")}
     for eval_set in plan.evaluation_sources:
         answers = [judged[e.directory.uri] for run in mine for e in plan.evaluations(run) if e.eval_set == eval_set]
-        for metric in ("loss", "top1", "top5"):
+        for metric in (name for name, value in answers[0].items() if isinstance(value, float)):
             result[f"{eval_set}/{metric}"] = float(np.mean([answer[metric] for answer in answers]))
     first = next(iter(plan.evaluation_sources))
     return result | {metric: result[f"{first}/{metric}"] for metric in ("loss", "top1", "top5")}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from syn_ray.core.artifact import read_artifact
 from syn_ray.core.errors import FitError
+from syn_ray.evaluate.evaluation import Evaluation
 from syn_ray.fit import (
     BootstrappedLaw,
     FormChoice,
@@ -21,7 +22,7 @@ from syn_ray.fit import (
     compare_forecast,
     fit_law,
 )
-from syn_ray.report.inputs import COMPARISON_COLUMNS, FIT_COLUMNS, FORECAST_COLUMNS, POWER
+from syn_ray.report.inputs import COMPARISON_COLUMNS, DOWNSTREAM, FIT_COLUMNS, FORECAST_COLUMNS, POWER
 from syn_ray.study.config import LEAST_SIZES
 from syn_ray.study.plan import StudyPlan
 
@@ -31,24 +32,37 @@ Choices = Mapping[tuple[str, str], FormChoice]
 
 
 def fit_laws(plan: StudyPlan) -> Laws:
-    """The power law of each curve on each evaluation set, where enough sizes are finished."""
+    """The power law of each curve on each evaluation set, where enough sizes are finished.
+
+    With downstream sets also one of the mean of their losses: how the paper pools them is not known.
+    """
+    pools = {name: [name] for name in plan.evaluation_sources}
+    if plan.config.downstream:
+        pools[DOWNSTREAM] = list(plan.config.downstream)
     laws = {}
     for curve in plan.curves:
         done = [run for run in plan.runs(curve) if read_artifact(run.directory, run.fingerprint) is not None]
-        for index, eval_set in enumerate(plan.evaluation_sources):
-            judged = [(run, plan.evaluations(run)[index]) for run in done]
-            judged = [(r, e) for r, e in judged if read_artifact(e.directory, e.fingerprint) is not None]
+        judged = {run.name: {e.eval_set: e for e in plan.evaluations(run) if _is_judged(e)} for run in done}
+        for eval_set, pool in pools.items():
+            runs = [run for run in done if set(pool) <= judged[run.name].keys()]
             low, high = plan.config.fit_window
-            if len({run.dataset_size for run, _ in judged if low <= run.dataset_size <= high}) < LEAST_SIZES:
+            if len({run.dataset_size for run in runs if low <= run.dataset_size <= high}) < LEAST_SIZES:
                 continue
+            losses = [[judged[run.name][name].predictions()["loss"].to_numpy() for name in pool] for run in runs]
             laws[curve.name, eval_set] = bootstrap_law(
-                [run.dataset_size for run, _ in judged],
-                np.stack([evaluation.predictions()["loss"].to_numpy() for _, evaluation in judged]),
-                seeds=[run.seed for run, _ in judged],
+                [run.dataset_size for run in runs],
+                np.stack([np.concatenate(parts) for parts in losses]),
+                seeds=[run.seed for run in runs],
                 window=plan.config.fit_window,
                 reference_size=plan.config.reference_size,
+                sets=[len(part) for part in losses[0]],
             )
     return laws
+
+
+def _is_judged(evaluation: Evaluation) -> bool:
+    """Whether there is a loss for each image."""
+    return evaluation.images_judged and read_artifact(evaluation.directory, evaluation.fingerprint) is not None
 
 
 def choose_forms(plan: StudyPlan, results: pd.DataFrame, laws: Laws) -> Choices:

@@ -13,19 +13,27 @@ from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import FolderImages, is_at_hand
 from syn_ray.datasets.real import check_classes
 from syn_ray.datasets.vocabulary import ClassInfo, class_infos, class_names
-from syn_ray.evaluate.evaluation import Evaluation
-from syn_ray.generate.config import EvaluationSource, RealSource, SyntheticSource, directory_name
+from syn_ray.evaluate.evaluation import Classification, Evaluation, Retrieval, Task, ZeroShot
+from syn_ray.generate.config import (
+    AnySource,
+    EvaluationSource,
+    MixedSource,
+    PairSource,
+    RealSource,
+    SyntheticSource,
+    directory_name,
+)
 from syn_ray.generate.work import Request, check_images, total_rows
 from syn_ray.prompts.config import WordNetPrompts, without_limit
 from syn_ray.prompts.sets import make_prompt_set
 from syn_ray.prompts.tokens import check_words
 from syn_ray.score.scoring import Scoring
-from syn_ray.shards.manifest import drop_damaged, read_manifest
-from syn_ray.study.config import Curve, StudyConfig
+from syn_ray.shards.manifest import read_manifest
+from syn_ray.study.config import StudyConfig
+from syn_ray.study.curves import Curve
+from syn_ray.train.config import ClassifyConfig
 from syn_ray.train.run import Run
-from syn_ray.train.schedule import train_steps
-
-AnySource = SyntheticSource | RealSource | EvaluationSource
+from syn_ray.train.schedule import clip_train_steps, train_steps
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class StudyPlan:
         return self.config.cells()
 
     @cached_property
-    def evaluation_sources(self) -> dict[str, EvaluationSource]:
+    def evaluation_sources(self) -> dict[str, EvaluationSource | PairSource]:
         return self.config.evaluation_sources()
 
     @property
@@ -83,10 +91,11 @@ class StudyPlan:
         """The scores of a curve's source; None in a study that wants none."""
         if self.config.score is None:
             return None
+        (source,) = curve.parts
         return Scoring(
-            source=curve.source.name,
-            source_fingerprint=curve.source.fingerprint,
-            images=self.source_directory(curve.source),
+            source=source.name,
+            source_fingerprint=source.fingerprint,
+            images=self.source_directory(source),
             classes=self.class_infos,
             config=self.config.score,
             scores=self.root / "scores",
@@ -94,16 +103,18 @@ class StudyPlan:
 
     def runs(self, curve: Curve, sizes: Sequence[int] | None = None) -> list[Run]:
         """The trainings of a curve, by size and then by seed."""
+        source = curve.source
         return [
             Run(
                 curve=curve.name,
-                images=self.source_directory(curve.source),
-                source_fingerprint=curve.source.fingerprint,
+                images=tuple(self.source_directory(part) for part in curve.parts),
+                source_fingerprint=source.fingerprint,
                 dataset_size=size,
                 seed=seed,
-                num_classes=len(self.class_names),
                 config=self.config.train,
                 runs=self.root / "runs",
+                num_classes=None if self.config.trains_clip else len(self.class_names),
+                synthetic_probability=source.synthetic_probability if isinstance(source, MixedSource) else None,
             )
             for size in (curve.dataset_sizes if sizes is None else sizes)
             for seed in self.config.seeds
@@ -111,7 +122,6 @@ class StudyPlan:
 
     def evaluations(self, run: Run) -> list[Evaluation]:
         """A run on every evaluation set."""
-        train = self.config.train
         return [
             Evaluation(
                 run=run.name,
@@ -120,14 +130,26 @@ class StudyPlan:
                 eval_set=name,
                 eval_fingerprint=source.fingerprint,
                 images=self.source_directory(source),
-                image_px=train.image_px,
-                resize_px=train.resize_px,
-                mean=train.mean,
-                std=train.std,
+                task=self._task(name, source),
                 evaluations=self.root / "evaluations",
             )
             for name, source in self.evaluation_sources.items()
         ]
+
+    def _task(self, name: str, source: EvaluationSource | PairSource) -> Task:
+        train = self.config.train
+        if isinstance(train, ClassifyConfig):
+            return Classification(train.image_px, train.resize_px, train.mean, train.std)
+        if isinstance(source, PairSource):
+            return Retrieval()
+        told = self.config.zero_shot_set(name)
+        return ZeroShot(told.class_names, told.templates)
+
+    def train_steps(self, run: Run) -> int:
+        """Optimizer steps of a run."""
+        if isinstance(run.config, ClassifyConfig):
+            return train_steps(run.config.steps, run.dataset_size)
+        return clip_train_steps(run.config, run.dataset_size)
 
     def resolve_shard_size(self, resources: GenerateResources) -> GenerateResources:
         """`auto` shards: of the smallest dataset size, at most 1024 images."""
@@ -139,14 +161,14 @@ class StudyPlan:
     @property
     def absent_images(self) -> dict[str, str]:
         """Folders of real images that are not on this machine, by the name of their set in the study."""
-        sets = {"real": self.config.real, **self.config.evaluation_sets}
+        sets = {"real": self.config.real, **self.config.evaluation_sets, **self.config.downstream}
         folders = {name: images for name, images in sets.items() if isinstance(images, FolderImages)}
         return {name: images.path for name, images in folders.items() if not is_at_hand(images)}
 
     def check_prompts(self) -> None:
         """Raises a UserError where a generator does not know a class's words, or a prompt set too little of a class."""
         for source in (curve.source for curve in self.curves):
-            if isinstance(source, SyntheticSource):
+            if isinstance(source, SyntheticSource) and source.classes is not None:
                 check_words(source.generator.model_id, self.class_names)
                 prompts = without_limit(source.prompts)
                 if isinstance(prompts, WordNetPrompts):
@@ -163,7 +185,8 @@ class StudyPlan:
         """
         sources: list[RealSource | EvaluationSource] = []
         sources += [curve.source for curve in self.curves if isinstance(curve.source, RealSource)]
-        for source in [*sources, *self.evaluation_sources.values()]:
+        sources += [source for source in self.evaluation_sources.values() if isinstance(source, EvaluationSource)]
+        for source in sources:
             if not is_at_hand(source.images):
                 continue
             check_classes(source.images, source.classes)
@@ -185,61 +208,3 @@ class StudyPlan:
                     assert self.config.score is not None
                     asked, most = self.config.score.images_per_class, total // len(self.class_names)
                     raise UserError(f"score.images_per_class: {asked} is beyond {what} {most}")
-
-
-@dataclass(frozen=True)
-class CurveStatus:
-    """How far a curve is."""
-
-    curve: Curve
-    images_done: int
-    images_needed: int
-    scored: bool | None
-    """None: no scores are wanted."""
-    runs_done: int
-    runs: int
-    evaluations_done: int
-    evaluations: int
-    steps_missing: int
-
-    @property
-    def complete(self) -> bool:
-        done = (self.images_done, self.runs_done, self.evaluations_done)
-        return self.scored is not False and done == (self.images_needed, self.runs, self.evaluations)
-
-
-def curve_status(plan: StudyPlan, curve: Curve) -> CurveStatus:
-    """Reads a curve's status from its files."""
-    manifest = read_manifest(plan.source_directory(curve.source), curve.source.fingerprint)
-    runs = plan.runs(curve)
-    missing = [run for run in runs if read_artifact(run.directory, run.fingerprint) is None]
-    done = [run for run in runs if run not in missing]
-    judged = [e for run in done for e in plan.evaluations(run) if read_artifact(e.directory, e.fingerprint) is not None]
-    scoring = plan.scoring(curve)
-    return CurveStatus(
-        curve=curve,
-        images_done=min(manifest.rows if manifest else 0, plan.images_needed(curve)),
-        images_needed=plan.images_needed(curve),
-        scored=None if scoring is None else read_artifact(scoring.directory, scoring.fingerprint) is not None,
-        runs_done=len(done),
-        runs=len(runs),
-        evaluations_done=len(judged),
-        evaluations=len(runs) * len(plan.evaluation_sources),
-        steps_missing=sum(train_steps(plan.config.train.steps, run.dataset_size) for run in missing),
-    )
-
-
-def sources_intact(plan: StudyPlan, resources: GenerateResources) -> bool:
-    """Whether every source of a study, evaluation sets included, holds what is asked of it, undamaged."""
-    wanted: list[tuple[AnySource, int | None]] = [(curve.source, plan.images_needed(curve)) for curve in plan.curves]
-    wanted += [(source, None) for source in plan.evaluation_sources.values()]
-    return all(_intact(plan.source_directory(source), source, rows, resources) for source, rows in wanted)
-
-
-def _intact(directory: Storage, source: AnySource, rows: int | None, resources: GenerateResources) -> bool:
-    """Whether a source holds `rows` samples (None: all), by its own record: its images may be on another machine."""
-    artifact = read_artifact(directory, source.fingerprint)
-    manifest = read_manifest(directory, source.fingerprint)
-    if artifact is None or manifest is None or manifest.missing(artifact.result["rows"] if rows is None else rows):
-        return False
-    return drop_damaged(directory, manifest, resources.check_bytes) == manifest

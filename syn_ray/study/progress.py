@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from syn_ray.core.storage import Storage
+from syn_ray.shards.manifest import read_manifest
 from syn_ray.study import heartbeat
 from syn_ray.study.coordinator import Snapshot
-from syn_ray.study.plan import StudyPlan, curve_status
+from syn_ray.study.plan import StudyPlan
+from syn_ray.study.status import curve_status
 
 LOG_SECONDS = 20.0
 BAR_SECONDS = 1.0
@@ -28,14 +30,19 @@ class Watch:
 
     def __init__(self, plan: StudyPlan) -> None:
         statuses = [curve_status(plan, curve) for curve in plan.curves]
-        sources = {s.curve.source.fingerprint: s.images_needed - s.images_done for s in statuses}
-        self.images = sum(sources.values())
+        missing: dict[str, int] = {}
+        for curve in plan.curves:
+            for part in curve.parts:
+                manifest = read_manifest(plan.source_directory(part), part.fingerprint)
+                left = max(0, plan.images_needed(curve) - (manifest.rows if manifest else 0))
+                missing[part.fingerprint] = max(left, missing.get(part.fingerprint, 0))
+        self.images = sum(missing.values())
         self.steps = sum(status.steps_missing for status in statuses)
-        self._curves = {plan.source_directory(c.source).name for c in plan.curves}
+        self._sources = {plan.source_directory(part).name for curve in plan.curves for part in curve.parts}
         self._started = time.monotonic()
 
     def images_made(self, snapshot: Snapshot) -> int:
-        return sum(count for source, count in snapshot.images.items() if source in self._curves)
+        return sum(count for source, count in snapshot.images.items() if source in self._sources)
 
     def steps_made(self, snapshot: Snapshot) -> int:
         return sum(step for step, _, _ in snapshot.steps.values())

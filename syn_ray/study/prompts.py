@@ -19,7 +19,7 @@ from syn_ray.prompts.prompt_set import PromptSet
 from syn_ray.prompts.sets import fitting, make_prompt_set
 from syn_ray.prompts.tokens import TokenCounter, counter_at_hand
 from syn_ray.shards.manifest import read_manifest
-from syn_ray.study.config import Curve
+from syn_ray.study.curves import Curve
 from syn_ray.study.plan import StudyPlan
 
 CLIP_FAMILIES = {"stable_diffusion", "muse"}
@@ -38,7 +38,7 @@ class PromptUse:
     @cached_property
     def sources(self) -> list[SyntheticSource]:
         """One of each curve."""
-        return [curve.source for curve in self.curves if isinstance(curve.source, SyntheticSource)]
+        return [curve.drawn for curve in self.curves if curve.drawn is not None]
 
     @property
     def config(self) -> SetConfig:
@@ -103,7 +103,9 @@ class PromptUse:
 
 
 def prompt_uses(plan: StudyPlan) -> list[PromptUse]:
-    """Every prompt set of a study, by the study's name for it."""
+    """Every prompt set of a study, by the study's name for it. The captions of pairs are none: they are data."""
+    if plan.config.trains_clip:
+        return []
     names = dict.fromkeys(curve.prompts for curve in plan.curves if curve.prompts is not None)
     return [PromptUse(plan, name, tuple(c for c in plan.curves if c.prompts == name)) for name in names]
 

@@ -8,21 +8,29 @@ import os
 import platform
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from syn_ray.core.artifact import git_commit, package_versions, read_artifact
 from syn_ray.core.config import defaults_not_from_paper
 from syn_ray.core.storage import Storage
-from syn_ray.report.inputs import CurveSamples, ReportInput
+from syn_ray.generate.config import AnySource
+from syn_ray.report.inputs import DOWNSTREAM, HELD_OUT, IMAGES, CurveSamples, ReportInput
+from syn_ray.report.zero_shot import downstream_table, retrieval_table
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.shards.reader import read_samples
+from syn_ray.study.curves import Curve
 from syn_ray.study.laws import choose_forms, comparisons_table, fit_laws, fits_table, forecasts_table
-from syn_ray.study.plan import StudyPlan, curve_status
+from syn_ray.study.plan import StudyPlan
 from syn_ray.study.prompts import prompt_uses
 from syn_ray.study.results import collect, intervals_table, write_table
+from syn_ray.study.status import curve_status
 
 SAMPLES_PER_CLASS = 8
+SAMPLES_OF_PAIRS = 8
+CLASSES_NOTE = "Rows are classes, columns samples."
+PAIRS_NOTE = "Columns are captions, the same in every source."
 EXAMPLE_PROMPTS = 4
 POINT_INTERVAL_METHOD = (
     "95%: losses as the laws (test images and training noise), recognizability and diversity by a bootstrap over images"
@@ -61,13 +69,15 @@ def write_report(plan: StudyPlan, tables: Tables) -> Storage:
     """Writes `report/index.html` and its figures; returns the report's directory."""
     from syn_ray.report.page import build_report  # loads the drawing library
 
-    results = whole_rows(tables.results)
+    whole = whole_rows(tables.results)
+    shown = [*plan.config.evaluation_sets, DOWNSTREAM]
+    results = whole[whole["eval_set"].isin([*shown, IMAGES])]
     curves = set(results["curve"])
     report = ReportInput(
         study=plan.config.name,
         question=plan.config.question,
         results=results,
-        fits=tables.fits[tables.fits["curve"].isin(curves)],
+        fits=tables.fits[tables.fits["curve"].isin(curves) & tables.fits["eval_set"].isin(shown)],
         interval_method=INTERVAL_METHOD,
         intervals=tables.intervals,
         point_interval_method=POINT_INTERVAL_METHOD,
@@ -75,8 +85,10 @@ def write_report(plan: StudyPlan, tables: Tables) -> Storage:
         fit_window=plan.config.fit_window,
         comparisons=tables.comparisons,
         forecasts=tables.forecasts,
-        eval_sets=[name for name in plan.evaluation_sources if name in set(results["eval_set"])],
+        eval_sets=[name for name in shown if name in set(results["eval_set"])],
+        tables=_clip_tables(plan, whole),
         samples=[samples for samples in _samples(plan) if samples.curve in curves],
+        samples_note=PAIRS_NOTE if plan.config.trains_clip else CLASSES_NOTE,
         notes=_notes(plan),
         provenance=_provenance(plan, tables.results),
         not_run=_not_run(plan),
@@ -103,21 +115,50 @@ def whole_rows(results: pd.DataFrame) -> pd.DataFrame:
     return results[results["run"].isin(whole) | scores].reset_index(drop=True) if whole else results
 
 
+def _clip_tables(plan: StudyPlan, results: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Table 1 and retrieval, where the study has them."""
+    tables = []
+    sets = {name: plan.config.zero_shot_set(name) for name in plan.config.downstream}
+    if (results["eval_set"] == DOWNSTREAM).any():
+        caption = (
+            "Zero-shot accuracy on the downstream sets, percent (mean over seeds); of each set the metric that is usual"
+        )
+        frame = downstream_table(results, {name: (told.title, told.metric) for name, told in sets.items()})
+        tables.append((DOWNSTREAM, caption, frame))
+    if (results["eval_set"] == HELD_OUT).any():
+        tables.append(
+            ("retrieval", "Retrieval among held-out pairs, percent (mean over seeds)", retrieval_table(results))
+        )
+    return tables
+
+
 def _samples(plan: StudyPlan) -> list[CurveSamples]:
-    classes = plan.class_names[:10]
-    samples = []
-    for curve in plan.curves:
-        directory = plan.source_directory(curve.source)
-        manifest = read_manifest(directory)
-        wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed(curve))
-        there = manifest.available(wanted) if manifest else 0
-        if manifest is None or not there:
-            continue
-        rows = read_samples(directory, manifest, there, ["image", "label", "text"]).to_pylist()
-        images = [[row["image"]["bytes"] for row in rows if row["label"] == label] for label in range(len(classes))]
-        texts = [row["text"] for row in rows[:EXAMPLE_PROMPTS] if row["text"]] if curve.generator else []
-        samples.append(CurveSamples(curve.name, classes, [row[:SAMPLES_PER_CLASS] for row in images], texts))
-    return samples
+    return [samples for curve in plan.curves if (samples := _curve_samples(plan, curve)) is not None]
+
+
+def _curve_samples(plan: StudyPlan, curve: Curve) -> CurveSamples | None:
+    """The first images of a curve: by class; of pairs in their order, of a mixed curve a row of each half."""
+    tables = [_first_samples(plan, part, curve) for part in curve.parts]
+    if not all(tables):
+        return None
+    texts = [row["text"] for row in tables[0][:EXAMPLE_PROMPTS] if row["text"]] if curve.generator else []
+    if not plan.config.trains_clip:
+        names = plan.class_names[:10]
+        rows = [[row["image"]["bytes"] for row in tables[0] if row["label"] == label] for label in range(len(names))]
+        return CurveSamples(curve.name, names, [row[:SAMPLES_PER_CLASS] for row in rows], texts)
+    names = ["real", "synthetic"] if len(tables) > 1 else [curve.kind]
+    rows = [[row["image"]["bytes"] for row in table[:SAMPLES_OF_PAIRS]] for table in tables]
+    return CurveSamples(curve.name, names, rows, texts)
+
+
+def _first_samples(plan: StudyPlan, source: AnySource, curve: Curve) -> list[dict[str, Any]]:
+    directory = plan.source_directory(source)
+    manifest = read_manifest(directory)
+    wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed(curve))
+    there = manifest.available(wanted) if manifest else 0
+    if manifest is None or not there:
+        return []
+    return list(read_samples(directory, manifest, there, ["image", "label", "text"]).to_pylist())
 
 
 def _notes(plan: StudyPlan) -> list[str]:
@@ -137,7 +178,8 @@ def _notes(plan: StudyPlan) -> list[str]:
 
 
 def _provenance(plan: StudyPlan, results: pd.DataFrame) -> dict[str, str]:
-    images = [read_artifact(plan.source_directory(curve.source)) for curve in plan.curves]
+    parts = {part.fingerprint: part for curve in plan.curves for part in curve.parts}
+    images = [read_artifact(plan.source_directory(part)) for part in parts.values()]
     trained = results.dropna(subset=["run"]).drop_duplicates("run")["seconds"].sum()
     facts = {
         "written": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),

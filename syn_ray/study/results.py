@@ -7,21 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from syn_ray.core.artifact import Artifact, read_artifact
 from syn_ray.core.errors import MissingResultError, UserError
 from syn_ray.core.storage import Storage
 from syn_ray.fit import BootstrappedLaw
-from syn_ray.generate.config import SyntheticSource
-from syn_ray.report.inputs import INTERVAL_COLUMNS, RESULT_COLUMNS
-from syn_ray.study.config import Curve
+from syn_ray.report.inputs import DOWNSTREAM, INTERVAL_COLUMNS, RESULT_COLUMNS
+from syn_ray.study.curves import Curve
 from syn_ray.study.plan import StudyPlan
 from syn_ray.train.run import Run
 
 PER_CLASS_COLUMNS = (*RESULT_COLUMNS, "class_index", "class_name")
 INTEGERS = ("dataset_size", "seed", "samples_seen", "unique_images", "train_steps", "class_index")
 METRICS = ("loss", "top1", "top5")
+"""Of a class as well as of a set; what else an evaluation measures is of the set alone."""
 SCORES = ("recognizability", "diversity")
 OF_NO_TRAINING = {"objective": None, "model": None}
 """In the rows of image scores, whose `dataset_size` is the number of images scored: the first of the source."""
@@ -88,7 +89,8 @@ def _curve_rows(plan: StudyPlan, curve: Curve) -> Iterator[tuple[Row, list[Row]]
         for metric in SCORES:
             row = about | OF_NO_TRAINING | {"dataset_size": scoring.samples, "eval_set": "images", "metric": metric}
             values = list(enumerate(scores.result[f"{metric}_per_class"]))
-            yield row | {"value": scores.result[metric], "seconds": scores.seconds}, _by_class(plan, values)
+            by_class = _by_class(plan.class_names, values)
+            yield row | {"value": scores.result[metric], "seconds": scores.seconds}, by_class
     for run in plan.runs(curve):
         trained = read_artifact(run.directory, run.fingerprint)
         if trained is not None:
@@ -102,32 +104,48 @@ def _run_rows(plan: StudyPlan, run: Run, trained: Artifact, about: Row) -> Itera
         | budget
         | {"dataset_size": run.dataset_size, "seed": run.seed, "seconds": trained.seconds, "run": run.name}
     )
+    pooled: dict[str, list[float]] = {}
     for evaluation in plan.evaluations(run):
         answer = read_artifact(evaluation.directory, evaluation.fingerprint)
         if answer is None:
             continue
-        classes = [int(index) for index in answer.result["per_class"]["class_index"]]
-        for metric in METRICS:
-            row = of_run | {"eval_set": evaluation.eval_set, "metric": metric, "value": answer.result[metric]}
-            yield row, _by_class(plan, list(zip(classes, answer.result["per_class"][metric], strict=True)))
+        name = evaluation.eval_set
+        by_class = answer.result.get("per_class", {"class_index": []})
+        classes = [int(index) for index in by_class["class_index"]]
+        for metric in (metric for metric, value in answer.result.items() if isinstance(value, float)):
+            row = of_run | {"eval_set": name, "metric": metric, "value": answer.result[metric]}
+            values = list(zip(classes, by_class[metric], strict=True)) if metric in METRICS else []
+            yield row, _by_class(_class_names(plan, name), values)
+        if name in plan.config.downstream:
+            headline = answer.result[plan.config.zero_shot_set(name).metric]
+            for metric, value in (
+                {metric: answer.result[metric] for metric in METRICS} | {"headline": headline}
+            ).items():
+                pooled.setdefault(metric, []).append(value)
+    for metric, of_sets in pooled.items():
+        if len(of_sets) == len(plan.config.downstream):
+            yield of_run | {"eval_set": DOWNSTREAM, "metric": metric, "value": float(np.mean(of_sets))}, []
 
 
-def _by_class(plan: StudyPlan, values: list[tuple[int, float]]) -> list[Row]:
-    return [{"class_index": i, "class_name": plan.class_names[i], "value": value} for i, value in values]
+def _class_names(plan: StudyPlan, eval_set: str) -> Sequence[str]:
+    return plan.config.zero_shot_set(eval_set).class_names if plan.config.trains_clip else plan.class_names
+
+
+def _by_class(class_names: Sequence[str], values: list[tuple[int, float]]) -> list[Row]:
+    return [{"class_index": i, "class_name": class_names[i], "value": value} for i, value in values]
 
 
 def describe(plan: StudyPlan, curve: Curve) -> Row:
     """The columns that say which curve a row belongs to; what does not apply is null."""
     row: Row = dict.fromkeys(RESULT_COLUMNS)
-    row |= {"study": plan.config.name, "curve": curve.name, "source": curve.source.kind}
-    row |= {"objective": "classify", "model": plan.config.train.model}
-    if isinstance(curve.source, SyntheticSource):
-        source = curve.source
+    row |= {"study": plan.config.name, "curve": curve.name, "source": curve.kind}
+    row |= {"objective": plan.config.train.objective, "model": plan.config.train.model}
+    if curve.drawn is not None:
         row |= {
             "generator": curve.generator,
-            "model_id": source.generator.model_id,
-            "guidance_scale": source.guidance_scale,
-            "native_guidance": source.native_guidance,
+            "model_id": curve.drawn.generator.model_id,
+            "guidance_scale": curve.drawn.guidance_scale,
+            "native_guidance": curve.drawn.native_guidance,
             "prompts": curve.prompts,
         }
     return row

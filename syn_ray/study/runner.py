@@ -20,7 +20,8 @@ from syn_ray.study.config import StudyConfig
 from syn_ray.study.environment import set_environment
 from syn_ray.study.heartbeat import only_driver
 from syn_ray.study.load import load_study
-from syn_ray.study.plan import StudyPlan, curve_status, sources_intact
+from syn_ray.study.plan import StudyPlan
+from syn_ray.study.status import curve_status, sources_intact
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,6 @@ from rich.console import Console
 from syn_ray.core.errors import SynRayError, UserError, root_cause
 from syn_ray.core.resources import Resources
 from syn_ray.evaluate.stage import evaluate_runs
-from syn_ray.generate.config import SyntheticSource
 from syn_ray.generate.stage import check_generator, drawing_device, make_images
 from syn_ray.generate.work import Request, device_change
 from syn_ray.prompts.stage import write_prompts
@@ -22,10 +21,11 @@ from syn_ray.study.cluster import check_resources, check_shared, connected
 from syn_ray.study.coordinator import start_coordinator
 from syn_ray.study.grid import run_grid
 from syn_ray.study.heartbeat import beating, only_driver
-from syn_ray.study.plan import StudyPlan, curve_status
+from syn_ray.study.plan import StudyPlan
 from syn_ray.study.progress import shown
 from syn_ray.study.prompts import PromptUse, long_prompts, prompt_uses, unwritten
-from syn_ray.train.config import check_model
+from syn_ray.study.status import curve_status
+from syn_ray.train.check import check_model
 
 
 def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler | None, console: Console) -> None:
@@ -61,11 +61,23 @@ def tell_devices(plan: StudyPlan, resources: Resources, console: Console) -> Non
         UserError: one of them would go on with other noise.
     """
     device = drawing_device(resources.generate)
-    for curve in plan.curves:
-        manifest = read_manifest(plan.source_directory(curve.source), curve.source.fingerprint)
-        line = manifest and device_change(curve.source, manifest, plan.images_needed(curve), device)
+    for request in image_requests(plan):
+        manifest = read_manifest(plan.source_directory(request.source), request.source.fingerprint)
+        assert request.dataset_size is not None
+        line = manifest and device_change(request.source, manifest, request.dataset_size, device)
         if line:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def image_requests(plan: StudyPlan) -> list[Request]:
+    """What the curves of a study need, each source once with the most that is asked of it."""
+    wanted: dict[str, Request] = {}
+    for curve in plan.curves:
+        for part in curve.parts:
+            earlier = wanted.get(part.fingerprint)
+            rows = max(plan.images_needed(curve), (earlier and earlier.dataset_size) or 0)
+            wanted[part.fingerprint] = Request(part, rows)
+    return list(wanted.values())
 
 
 def check_models(plan: StudyPlan, resources: Resources) -> None:
@@ -113,10 +125,10 @@ def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> N
     tell_devices(plan, resources, console)
     prepare_prompts(plan, resources, console)
     generate = plan.resolve_shard_size(resources.generate)
-    generators = [c.source.generator for c in plan.curves if isinstance(c.source, SyntheticSource)]
+    generators = [curve.drawn.generator for curve in plan.curves if curve.drawn is not None]
     for generator in {generator.fingerprint: generator for generator in generators}.values():
         check_generator(generator, generate)
-    requests = [[Request(curve.source, plan.images_needed(curve))] for curve in plan.curves]
+    requests = [[request] for request in image_requests(plan)]
     requests.append(plan.evaluation_requests)
     for group in requests:
         for artifact in make_images(group, plan.images, generate):
@@ -130,7 +142,8 @@ def score_stage(plan: StudyPlan, resources: Resources, console: Console) -> None
         UserError: the study says `score: null`.
     """
     if plan.config.score is None:
-        raise UserError(f"study '{plan.config.name}' says score: null; give it a classifier, or leave this stage out")
+        why = "trains CLIP, whose pairs have no labels" if plan.config.trains_clip else "says score: null"
+        raise UserError(f"study '{plan.config.name}' {why}; leave this stage out")
     _check_classifier(plan, resources)
     for curve in plan.curves:
         scoring = plan.scoring(curve)

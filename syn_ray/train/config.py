@@ -16,7 +16,6 @@ import pydantic
 from pydantic import Field
 
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config
-from syn_ray.core.errors import UserError, nearest
 from syn_ray.train.clip_config import ClipConfig
 
 if TYPE_CHECKING:
@@ -140,32 +139,3 @@ TrainConfig = Annotated[
     ),
 ]
 """What a study trains; `classify` where it does not say."""
-
-
-def check_model(config: ClassifyConfig) -> None:
-    """Asks timm for the model and shows it an image, without weights (on torch's device `meta`).
-
-    Apart from the configuration, because importing timm takes seconds.
-
-    Raises:
-        UserError: timm has no such model, or not with these `model_kwargs`, or it does not take images of this size.
-    """
-    import timm
-    import torch
-
-    from syn_ray.train.model import create_model
-
-    if not timm.is_model(config.model):
-        hint = nearest(config.model, timm.list_models("vit_*"))
-        raise UserError(f"train.model: timm has no model '{config.model}'{hint if 'mean' in hint else ''}")
-    with torch.device("meta"), torch.inference_mode():
-        try:
-            create_model(config, num_classes=2, seed=0).eval()(torch.zeros(1, 3, config.image_px, config.image_px))
-        except UserError as error:
-            raise UserError(f"train: {error}") from None
-        except (AssertionError, RuntimeError, TypeError, ValueError, IndexError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UserError(
-                f"train: model '{config.model}' does not go with its model_kwargs and image_px {config.image_px}: "
-                f"{reason}; correct them"
-            ) from None

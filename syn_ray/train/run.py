@@ -7,7 +7,7 @@ from typing import Any
 
 from syn_ray.core.config import fingerprint_of
 from syn_ray.core.storage import Storage
-from syn_ray.train.config import ClassifyConfig
+from syn_ray.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -15,26 +15,29 @@ class Run:
     """One model trained on the first `dataset_size` samples of a source."""
 
     curve: str
-    images: Storage
-    """The directory of the source."""
+    images: tuple[Storage, ...]
+    """The directory of the source; of a mixed one that of its real images and that of its synthetic ones."""
     source_fingerprint: str
     dataset_size: int
     seed: int
-    num_classes: int
-    config: ClassifyConfig
+    config: TrainConfig
     runs: Storage
     """The study's `runs/` directory."""
+    num_classes: int | None = None
+    """Of a classifier."""
+    synthetic_probability: float | None = None
+    """Of a mixed source: how often a visit shows the synthetic image."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """What the trained weights depend on; storage and curve name are not among it."""
-        return {
+        identity = {
             "config": self.config.model_dump(mode="json"),
             "source": self.source_fingerprint,
             "dataset_size": self.dataset_size,
             "seed": self.seed,
-            "num_classes": self.num_classes,
         }
+        return identity if self.num_classes is None else identity | {"num_classes": self.num_classes}
 
     @property
     def fingerprint(self) -> str:

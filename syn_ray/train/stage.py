@@ -22,10 +22,12 @@ from syn_ray.core.resources import TrainResources
 from syn_ray.core.storage import Storage
 from syn_ray.shards.manifest import ShardEntry
 from syn_ray.shards.reader import open_source, read_shard
+from syn_ray.train.clip_config import ClipConfig
+from syn_ray.train.config import ClassifyConfig
 from syn_ray.train.run import Run
 
 if TYPE_CHECKING:
-    from syn_ray.train.loop import Progress
+    from syn_ray.train.loop import Progress, Trained
 
 OnProgress = Callable[[str, "Progress"], None]
 """Called in the first worker with a run's name. Must pickle."""
@@ -43,21 +45,24 @@ def train_runs(
         on_progress: progress.
 
     Returns:
-        The runs' artifacts in order; `result` has train_steps, samples_seen, epochs, unique_images and train_loss.
+        The runs' artifacts in order; `result` has train_steps, samples_seen, epochs, unique_images and train_loss, of
+        CLIP also batch_size and logit_scale.
 
     Raises:
-        UserError: the source lacks samples, or does not fit the object store.
+        UserError: the source lacks samples, or does not fit the object store, or the captions of a mixed one's real
+            and synthetic images differ.
         TrainingError: a loss that is not finite, or workers that keep failing.
     """
     missing = [run for run in runs if read_artifact(run.directory, run.fingerprint) is None]
     if missing:
-        samples = _load(missing[0].images, max(run.dataset_size for run in missing), resources)
+        largest = max(missing, key=lambda run: run.dataset_size)
+        samples = [data.to_arrow_refs() for data in _load(largest, resources)]
         on_gpu = resources.on_gpu(ray.cluster_resources())
         trainer = ray.train.torch.TorchTrainer(
             _train_all,
             train_loop_config={
                 "runs": missing,
-                "samples": samples.to_arrow_refs(),
+                "samples": samples,
                 "resources": resources,
                 "on_progress": on_progress,
             },
@@ -85,24 +90,31 @@ def train_runs(
     return [_finished(run) for run in runs]
 
 
-def _load(images: Storage, dataset_size: int, resources: TrainResources) -> ray.data.Dataset:
-    """The encoded images of the first samples, read by Ray Data and held in the object store."""
-    shards = open_source(images).prefix(dataset_size)
-    size_bytes = sum(shard.size_bytes for shard in shards)
+def _load(run: Run, resources: TrainResources) -> list[ray.data.Dataset]:
+    """The encoded images that a run needs, read by Ray Data and held in the object store; one for each directory."""
+    shards = [open_source(images).prefix(run.dataset_size) for images in run.images]
+    size_bytes = sum(shard.size_bytes for part in shards for shard in part)
     room = _object_store_bytes(resources)
     if room is not None and size_bytes > room:
+        what = f"{run.dataset_size} images of '{run.images[0].display}'" + " and as many synthetic ones" * (
+            len(shards) - 1
+        )
         raise UserError(
-            f"{dataset_size} images of '{images.display}' take {size_bytes / 1e9:.1f} GB and the object store of a "
-            f"node that trains holds {room / 1e9:.1f} GB; give Ray more (object_store_bytes in the resources file for "
-            "a Ray started here, --object-store-memory in `ray start` on a cluster) or save smaller images"
+            f"{what} take {size_bytes / 1e9:.1f} GB and the object store of a node that trains holds {room / 1e9:.1f} "
+            "GB; give Ray more (object_store_bytes in the resources file for a Ray started here, "
+            "--object-store-memory in `ray start` on a cluster) or save smaller images"
         )
-    rows = [{"shard": shard.model_dump_json()} for shard in shards]
+    target = "label" if run.config.objective == "classify" else "text"
+    return [
+        _read(images, part, ["sample_index", "image", target]) for images, part in zip(run.images, shards, strict=True)
+    ]
 
+
+def _read(images: Storage, shards: Sequence[ShardEntry], columns: Sequence[str]) -> ray.data.Dataset:
     def read(batch: dict[str, Any]) -> pa.Table:
-        return read_shard(
-            images, ShardEntry.model_validate_json(str(batch["shard"][0])), ["sample_index", "image", "label"]
-        )
+        return read_shard(images, ShardEntry.model_validate_json(str(batch["shard"][0])), columns)
 
+    rows = [{"shard": shard.model_dump_json()} for shard in shards]
     return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(read, batch_size=1).materialize()
 
 
@@ -120,8 +132,7 @@ def _train_all(config: dict[str, Any]) -> SynRayError | None:
     Of several workers one may make it alone (a broken image in its share); then the others wait for it in a collective
     operation, and only an exception ends the group.
     """
-    blocks: list[pa.Table] = [block for block in ray.get(config["samples"]) if block.num_rows]
-    samples = pa.concat_tables(sorted(blocks, key=lambda block: block["sample_index"][0].as_py()))
+    samples = [_table(blocks) for blocks in config["samples"]]
     for run in config["runs"]:
         try:
             _train_one(run, samples, config["resources"], config["on_progress"])
@@ -132,12 +143,19 @@ def _train_all(config: dict[str, Any]) -> SynRayError | None:
     return None
 
 
-def _train_one(run: Run, samples: pa.Table, resources: TrainResources, on_progress: OnProgress | None) -> None:
+def _table(blocks: Any) -> pa.Table:
+    """The blocks in the order of their samples, as a view of the object store."""
+    found: list[pa.Table] = [block for block in ray.get(blocks) if block.num_rows]
+    return pa.concat_tables(sorted(found, key=lambda block: block["sample_index"][0].as_py()))
+
+
+def _train_one(
+    run: Run, samples: Sequence[pa.Table], resources: TrainResources, on_progress: OnProgress | None
+) -> None:
     # Loaded by the workers alone: the trial and Ray Train's controller, which import this module, do without.
     import torch.distributed as dist
 
-    from syn_ray.train.checkpoint import CheckpointFile, export_model
-    from syn_ray.train.classify import train_classifier
+    from syn_ray.train.checkpoint import CheckpointFile
 
     if read_artifact(run.directory, run.fingerprint) is not None:
         return  # finished before the group was restarted
@@ -148,28 +166,64 @@ def _train_one(run: Run, samples: pa.Table, resources: TrainResources, on_progre
         if first and on_progress is not None:
             on_progress(run.name, progress)
 
-    trained = train_classifier(
-        run.config,
-        samples,
-        num_classes=run.num_classes,
-        seed=run.seed,
-        checkpoints=checkpoints,
-        dataset_size=run.dataset_size,
-        device=ray.train.torch.get_device(),
-        on_progress=report,
-        checkpoint_seconds=resources.checkpoint_seconds,
-        loader_workers=resources.loaders,
-        cache_bytes=resources.decoded_cache_bytes,
-    )
+    execution = {
+        "seed": run.seed,
+        "checkpoints": checkpoints,
+        "dataset_size": run.dataset_size,
+        "device": ray.train.torch.get_device(),
+        "on_progress": report,
+        "checkpoint_seconds": resources.checkpoint_seconds,
+        "loader_workers": resources.loaders,
+        "cache_bytes": resources.decoded_cache_bytes,
+    }
+    fit = _fit_classifier if run.config.objective == "classify" else _fit_clip
+    trained = fit(run, samples, execution, resources, export=first)
     if first:
-        export_model(trained.model, run.config, run.directory)
-        _write(run, trained.seconds, {name: getattr(trained, name) for name in RESULT})
+        _write(run, trained.seconds, {name: getattr(trained, name) for name in RESULT if hasattr(trained, name)})
         checkpoints.delete()
     if dist.is_initialized():
         dist.barrier()  # nobody looks for the artifact of this run before it is there
 
 
-RESULT = ("dataset_size", "train_steps", "samples_seen", "epochs", "unique_images", "train_loss")
+def _fit_classifier(
+    run: Run, samples: Sequence[pa.Table], execution: dict[str, Any], _: TrainResources, *, export: bool
+) -> Trained:
+    from syn_ray.train.checkpoint import export_model
+    from syn_ray.train.classify import train_classifier
+
+    assert isinstance(run.config, ClassifyConfig)
+    assert run.num_classes is not None
+    trained = train_classifier(run.config, samples[0], num_classes=run.num_classes, **execution)
+    if export:
+        export_model(trained.model, run.config, run.directory)
+    return trained
+
+
+def _fit_clip(
+    run: Run, samples: Sequence[pa.Table], execution: dict[str, Any], resources: TrainResources, *, export: bool
+) -> Trained:
+    from syn_ray.train.clip import train_clip
+    from syn_ray.train.clip_model import export_clip
+
+    assert isinstance(run.config, ClipConfig)
+    if run.synthetic_probability is not None:
+        execution |= {"synthetic": samples[1], "synthetic_probability": run.synthetic_probability}
+    trained = train_clip(run.config, samples[0], gradient_checkpointing=resources.gradient_checkpointing, **execution)
+    if export:
+        export_clip(trained.model, run.config, run.directory)
+    return trained
+
+
+RESULT = (
+    "dataset_size",
+    "train_steps",
+    "samples_seen",
+    "epochs",
+    "unique_images",
+    "train_loss",
+    "batch_size",
+    "logit_scale",
+)
 
 
 def _write(run: Run, seconds: float, result: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ def test_missing_numbers_stop_the_report_before_anything_is_written(quickstart: 
 def test_samples_that_do_not_decode_or_do_not_match_are_errors() -> None:
     with pytest.raises(ReportError, match=r"samples: here does not decode \(3 bytes\)"):
         thumbnail(b"abc", "here")
-    with pytest.raises(ReportError, match="1 rows of images and 2 class names"):
+    with pytest.raises(ReportError, match="1 rows of images and 2 names"):
         sample_grid(CurveSamples("real", ("a", "b"), ((),)))
 
 

@@ -12,6 +12,7 @@ from syn_ray.generate.config import SyntheticSource
 from syn_ray.study.load import built_in_studies, load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.results import describe
+from syn_ray.train.config import ClassifyConfig
 from syn_ray.train.schedule import train_steps
 
 
@@ -40,7 +41,7 @@ def test_curves_of_one_source_share_its_images_across_studies(tmp_path):
     one, two = (StudyPlan(load_study(name), Storage(tmp_path)) for name in ("quickstart", "embedded-effects"))
     for curve in one.curves:
         twin = next(other for other in two.curves if other.name == curve.name)
-        assert one.source_directory(curve.source).uri == two.source_directory(twin.source).uri
+        assert one.source_directory(curve.parts[0]).uri == two.source_directory(twin.parts[0]).uri
 
 
 def test_identity_is_what_is_computed_and_nothing_else(tmp_path):
@@ -86,6 +87,7 @@ def test_the_papers_study_is_the_reconstruction(tmp_path):
     of_64m = ("captions-g2", "clip_templates_80-g2", "classnames-g2", "classnames-g7.5")
     of_8m = {"if-captions-g2": 8_000_000, "amused-captions-g2": 8_000_000}
     assert scaling == {f"sd15-{name}": 64_000_000 for name in of_64m} | of_8m
+    assert isinstance(plan.config.train, ClassifyConfig)
     steps = plan.config.train.steps
     assert [round(train_steps(steps, size), -3) for size in (2_000_000, 64_000_000)] == [210_000, 315_000]
 

@@ -81,7 +81,7 @@ def test_a_source_begun_on_another_kind_of_device_is_told_before_anything_is_dra
     plan = StudyPlan(load_study("quickstart"), Storage(tmp_path))
     for curve, device in zip(plan.curves[1:], ("cuda", "cpu", None), strict=True):
         start = Manifest(name="n", fingerprint=curve.source.fingerprint, shard_size=256, batch_size=64, device=device)
-        write_manifest(plan.source_directory(curve.source), start)
+        write_manifest(plan.source_directory(curve.parts[0]), start)
     printed = io.StringIO()
     tell_devices(plan, Resources(), Console(file=printed))
     assert printed.getvalue() == (

@@ -186,8 +186,8 @@ def test_one_name_is_one_folder(folders):
     with pytest.raises(UserError) as caught:
         _plan(folders, second)
     assert str(caught.value) == (
-        f"quickstart: evaluation_sets: 'val' names the images in '{folders}/val' and those in '{folders}/train'; give "
-        "each a name of its own"
+        f"quickstart: evaluation_sets, downstream: 'val' names the images in '{folders}/val' and those in "
+        f"'{folders}/train'; give each a name of its own"
     )
     captions = f"prompt_sets.c={{kind: model_captions, images: {{kind: folder, path: '{folders}/val', name: train}}}}"
     with pytest.raises(UserError, match=r"real, prompt_sets: 'train' names the images in"):

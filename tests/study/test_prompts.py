@@ -165,7 +165,7 @@ def test_five_classes_of_ones_own_are_planned_shown_and_drawn(capsys, tmp_path, 
     run_stage("generate", plan, Resources(), Console(file=said))
     assert "stable-diffusion-clip_templates_7-g2: 20 images" in said.getvalue()
     (curve,) = plan.curves
-    directory = plan.source_directory(curve.source)
+    directory = plan.source_directory(curve.parts[0])
     table = read_samples(directory, open_source(directory), 20, ["label", "text"])
     assert table["label"].to_pylist() == [i % 5 for i in range(20)]
     assert table["text"].to_pylist()[:5] == [

@@ -18,8 +18,9 @@ from syn_ray.shards.manifest import Manifest, write_manifest
 from syn_ray.shards.schema import Sample
 from syn_ray.shards.writer import write_shard
 from syn_ray.study.load import load_study
-from syn_ray.study.plan import StudyPlan, curve_status
+from syn_ray.study.plan import StudyPlan
 from syn_ray.study.publish import write_report, write_tables
+from syn_ray.study.status import curve_status
 
 CHANGES = [
     "score=null",

@@ -10,8 +10,9 @@ import torch
 from syn_ray.core.config import defaults_not_from_paper, validate
 from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
+from syn_ray.train.check import check_model
 from syn_ray.train.checkpoint import export_model
-from syn_ray.train.config import ClassifyConfig, check_model
+from syn_ray.train.config import ClassifyConfig
 from syn_ray.train.model import create_model
 
 
