@@ -181,7 +181,7 @@ def studies(
     for name in known:
         config = load_study(name)
         opened = StudyPlan(config, Storage(DEFAULT_STORAGE))
-        images = sum(opened.images_needed(curve) for curve in opened.curves)
+        images = sum(request.dataset_size or 0 for request in opened.image_requests)
         trainings = sum(len(opened.runs(curve)) for curve in opened.curves)
         table.add_row(name, str(len(opened.curves)), f"{images:,}", str(trainings), config.question)
     output.print(table)

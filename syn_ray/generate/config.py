@@ -144,6 +144,12 @@ class MixedSource(Config):
             raise ValueError(
                 "mixed: the synthetic source has classes, pairs have none; give it prompts 'pair_captions'"
             )
+        prompts = self.synthetic.prompts
+        if isinstance(prompts, PairCaptions) and prompts.pairs.fingerprint != self.real.pairs.fingerprint:
+            raise ValueError(
+                f"mixed: the images are of the captions of '{prompts.pairs.name}' and of '{self.real.pairs.name}'; "
+                "give both the same pairs"
+            )
         if self.real.image != self.synthetic.image:
             raise ValueError("mixed: real and generated images are saved in different forms; give both one 'image'")
         return self

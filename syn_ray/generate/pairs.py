@@ -1,25 +1,24 @@
-"""Sources about image-text pairs: their real images, the index they need, and whether two have the same captions."""
+"""Sources about image-text pairs: their real images, and the index they need."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
 
-from syn_ray.core.errors import GenerationError, UserError
+from syn_ray.core.errors import GenerationError
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedPairs, ImageText
 from syn_ray.datasets.image_set import RealImage
 from syn_ray.datasets.pair_index import PairIndex
 from syn_ray.datasets.pair_samples import UNREADABLE
 from syn_ray.datasets.pairs import PairSet, open_pairs
-from syn_ray.generate.config import AnySource, ImageFormat, MixedSource, PairSource, SyntheticSource, directory_name
+from syn_ray.generate.config import AnySource, ImageFormat, PairSource, SyntheticSource
 from syn_ray.generate.encode import fit_file, second_form
 from syn_ray.prompts.config import PairCaptions
-from syn_ray.shards.reader import open_source, read_shard
 from syn_ray.shards.schema import Sample
 
 
@@ -109,30 +108,3 @@ def needed_index(source: AnySource, dataset_size: int | None, shard_size: int) -
     if dataset_size is None:
         return index, None
     return index, pairs.held_out + math.ceil(dataset_size / shard_size) * shard_size
-
-
-def check_same_captions(source: MixedSource, images: Storage, dataset_size: int) -> None:
-    """Compares the captions of the first `dataset_size` samples of a mixed source's two directories.
-
-    Args:
-        source: the mixed source; both its sources have been made.
-        images: the `images/` directory of the storage.
-        dataset_size: how many captions.
-
-    Raises:
-        UserError: they differ, or have not all been made.
-    """
-    texts = (_captions(images / directory_name(part), dataset_size) for part in (source.real, source.synthetic))
-    for index, (real, synthetic) in enumerate(zip(*texts, strict=True)):
-        if real != synthetic:
-            raise UserError(
-                f"mixed: '{source.real.name}' and '{source.synthetic.name}' have different captions, first sample "
-                f"{index}: '{real}' and '{synthetic}'; give the second prompts 'pair_captions' of the first one's pairs"
-            )
-
-
-def _captions(directory: Storage, dataset_size: int) -> Iterator[str | None]:
-    shards = open_source(directory).prefix(dataset_size)
-    for shard in shards:
-        texts = read_shard(directory, shard, ["text"])["text"].to_pylist()
-        yield from texts[: dataset_size - shard.first_index]

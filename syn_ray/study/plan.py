@@ -52,6 +52,17 @@ class StudyPlan:
         return self.config.evaluation_sources()
 
     @property
+    def image_requests(self) -> list[Request]:
+        """What the curves need: each source once, with the most samples that are asked of it."""
+        wanted: dict[str, Request] = {}
+        for curve in self.curves:
+            for part in curve.parts:
+                earlier = wanted.get(part.fingerprint)
+                rows = max(self.images_needed(curve), (earlier and earlier.dataset_size) or 0)
+                wanted[part.fingerprint] = Request(part, rows)
+        return list(wanted.values())
+
+    @property
     def evaluation_requests(self) -> list[Request]:
         """Each evaluation set once, all of its images."""
         sources = {source.fingerprint: source for source in self.evaluation_sources.values()}

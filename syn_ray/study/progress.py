@@ -30,15 +30,12 @@ class Watch:
 
     def __init__(self, plan: StudyPlan) -> None:
         statuses = [curve_status(plan, curve) for curve in plan.curves]
-        missing: dict[str, int] = {}
-        for curve in plan.curves:
-            for part in curve.parts:
-                manifest = read_manifest(plan.source_directory(part), part.fingerprint)
-                left = max(0, plan.images_needed(curve) - (manifest.rows if manifest else 0))
-                missing[part.fingerprint] = max(left, missing.get(part.fingerprint, 0))
-        self.images = sum(missing.values())
+        self.images = 0
+        for request in plan.image_requests:
+            manifest = read_manifest(plan.source_directory(request.source), request.source.fingerprint)
+            self.images += max(0, (request.dataset_size or 0) - (manifest.rows if manifest else 0))
         self.steps = sum(status.steps_missing for status in statuses)
-        self._sources = {plan.source_directory(part).name for curve in plan.curves for part in curve.parts}
+        self._sources = {plan.source_directory(request.source).name for request in plan.image_requests}
         self._started = time.monotonic()
 
     def images_made(self, snapshot: Snapshot) -> int:

@@ -163,6 +163,12 @@ def _excess_line(use: PromptUse, generator: str, counter: TokenCounter, excess: 
 
 def describe_prompts(plan: StudyPlan, show: int, classes: int) -> Iterator[Table | str]:
     """What `syn-ray prompts` prints: each set with its first prompts of the first classes, and its numbers."""
+    if plan.config.pairs is not None:
+        yield (
+            f"each caption of the pairs '{plan.config.pairs.name}' is the prompt of one image; "
+            "what a text encoder does not take is cut off"
+        )
+        return
     shared = duplicate_names(plan.config.classes)
     if shared:
         pairs = ", ".join(f"{name} ({', '.join(map(str, labels))})" for name, labels in shared.items())

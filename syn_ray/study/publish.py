@@ -178,8 +178,7 @@ def _notes(plan: StudyPlan) -> list[str]:
 
 
 def _provenance(plan: StudyPlan, results: pd.DataFrame) -> dict[str, str]:
-    parts = {part.fingerprint: part for curve in plan.curves for part in curve.parts}
-    images = [read_artifact(plan.source_directory(part)) for part in parts.values()]
+    images = [read_artifact(plan.source_directory(request.source)) for request in plan.image_requests]
     trained = results.dropna(subset=["run"]).drop_duplicates("run")["seconds"].sum()
     facts = {
         "written": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -9,11 +9,15 @@ import ray
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
+from syn_ray.core.artifact import read_artifact
 from syn_ray.core.errors import SynRayError, UserError, root_cause
 from syn_ray.core.resources import Resources
+from syn_ray.datasets.config import is_at_hand
+from syn_ray.datasets.real import open_images
 from syn_ray.evaluate.stage import evaluate_runs
+from syn_ray.generate.config import EvaluationSource
 from syn_ray.generate.stage import check_generator, drawing_device, make_images
-from syn_ray.generate.work import Request, device_change
+from syn_ray.generate.work import device_change
 from syn_ray.prompts.stage import write_prompts
 from syn_ray.score.stage import check_classifier, score_images
 from syn_ray.shards.manifest import read_manifest
@@ -61,7 +65,7 @@ def tell_devices(plan: StudyPlan, resources: Resources, console: Console) -> Non
         UserError: one of them would go on with other noise.
     """
     device = drawing_device(resources.generate)
-    for request in image_requests(plan):
+    for request in plan.image_requests:
         manifest = read_manifest(plan.source_directory(request.source), request.source.fingerprint)
         assert request.dataset_size is not None
         line = manifest and device_change(request.source, manifest, request.dataset_size, device)
@@ -69,23 +73,18 @@ def tell_devices(plan: StudyPlan, resources: Resources, console: Console) -> Non
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def image_requests(plan: StudyPlan) -> list[Request]:
-    """What the curves of a study need, each source once with the most that is asked of it."""
-    wanted: dict[str, Request] = {}
-    for curve in plan.curves:
-        for part in curve.parts:
-            earlier = wanted.get(part.fingerprint)
-            rows = max(plan.images_needed(curve), (earlier and earlier.dataset_size) or 0)
-            wanted[part.fingerprint] = Request(part, rows)
-    return list(wanted.values())
-
-
 def check_models(plan: StudyPlan, resources: Resources) -> None:
-    """Builds the model that is to be trained and loads the one that scores, before anything is paid for.
+    """Builds the model that is to be trained, loads the one that scores, and opens the evaluation sets.
+
+    Before anything is paid for: what is not there would be missed when the images are made and the models trained.
 
     Raises:
         UserError: one of them is not there, or does not go with the images or the classes.
     """
+    for source in plan.evaluation_sources.values():
+        made = read_artifact(plan.source_directory(source), source.fingerprint) is not None
+        if isinstance(source, EvaluationSource) and is_at_hand(source.images) and not made:
+            open_images(source.images, source.classes)
     try:
         ray.get(ray.remote(check_model).options(num_cpus=0).remote(plan.config.train))
     except ray.exceptions.RayError as error:
@@ -128,7 +127,7 @@ def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> N
     generators = [curve.drawn.generator for curve in plan.curves if curve.drawn is not None]
     for generator in {generator.fingerprint: generator for generator in generators}.values():
         check_generator(generator, generate)
-    requests = [[request] for request in image_requests(plan)]
+    requests = [[request] for request in plan.image_requests]
     requests.append(plan.evaluation_requests)
     for group in requests:
         for artifact in make_images(group, plan.images, generate):

@@ -30,13 +30,11 @@ from syn_ray.generate.config import (
     directory_name,
 )
 from syn_ray.generate.families import StableDiffusionConfig
-from syn_ray.generate.pairs import PairRenderer, check_same_captions, needed_index
+from syn_ray.generate.pairs import PairRenderer, needed_index
 from syn_ray.generate.work import Request, open_job
 from syn_ray.prompts.config import PairCaptions, TemplatePrompts
-from syn_ray.shards.manifest import Manifest, read_manifest, write_manifest
+from syn_ray.shards.manifest import read_manifest
 from syn_ray.shards.reader import open_source, read_provenance, read_samples
-from syn_ray.shards.schema import Sample
-from syn_ray.shards.writer import write_shard
 
 FORMAT = ImageFormat(size_px=32, mode="L", codec="png")
 GENERATOR = StableDiffusionConfig(model_id="embedded:stable-diffusion", num_inference_steps=2)
@@ -163,6 +161,11 @@ def test_identity_is_what_is_computed():
             {"real": _real(image=ImageFormat()).model_dump()},
             "mixed: real and generated images are saved in different forms; give both one 'image'",
         ),
+        (
+            MixedSource,
+            {"real": _real(EmbeddedPairs(name="pool")).model_dump()},
+            "mixed: the images are of the captions of 'tuning' and of 'pool'; give both the same pairs",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(model, changes, message):
@@ -199,35 +202,6 @@ def test_more_than_there_are_is_said(tmp_path):
         assert (job.dataset_size, job.rows(rows // 1024 * 1024)) == (rows, rows % 1024)
 
 
-def _made(images, source, texts, shard_size):
-    """A source's directory with these captions."""
-    directory = images / directory_name(source)
-    manifest = Manifest(name=source.name, fingerprint=source.fingerprint, shard_size=shard_size, batch_size=1)
-    for first in range(0, len(texts), shard_size):
-        part = list(enumerate(texts[first : first + shard_size], start=first))
-        samples = [Sample(index, b"\x89PNG", None, text, None) for index, text in part]
-        entry = write_shard(directory, samples, provenance={"fingerprint": source.fingerprint})
-        manifest = manifest.with_shards([entry])
-    write_manifest(directory, manifest)
-
-
-def test_a_mixed_source_has_one_caption_for_both_images(tmp_path):
-    mixed = MixedSource(real=_real(), synthetic=_drawn())
-    texts = [f"caption {number}" for number in range(20)]
-    images = Storage(tmp_path)
-    _made(images, mixed.real, texts, 8)
-    _made(images, mixed.synthetic, [*texts[:13], "another", *texts[14:]], 5)
-    check_same_captions(mixed, images, 13)
-    with pytest.raises(UserError) as caught:
-        check_same_captions(mixed, images, 20)
-    assert str(caught.value) == (
-        "mixed: 'pairs-tuning' and 'stable-diffusion-pair_captions-g1.5' have different captions, first sample 13: "
-        "'caption 13' and 'another'; give the second prompts 'pair_captions' of the first one's pairs"
-    )
-    with pytest.raises(UserError, match=r"lists 20 of the first 21 samples"):
-        check_same_captions(mixed, images, 21)
-
-
 @pytest.mark.ray
 def test_pairs_are_indexed_copied_and_drawn_on_ray_and_grow(ray_cluster, tmp_path):
     from syn_ray.generate.stage import make_images
@@ -245,7 +219,6 @@ def test_pairs_are_indexed_copied_and_drawn_on_ray_and_grow(ray_cluster, tmp_pat
         tables.append(read_samples(storage / "images" / directory_name(source), manifest, size))
         assert tables[-1]["label"].to_pylist() == [None] * size
     assert tables[1].slice(0, 12).equals(tables[0])
-    check_same_captions(MixedSource(real=real, synthetic=drawn), storage / "images", 12)
     assert tables[2]["text"].equals(tables[0]["text"])
     assert tables[2]["image"].to_pylist() != tables[0]["image"].to_pylist()
     directory = storage / "images" / directory_name(drawn)
