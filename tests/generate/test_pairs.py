@@ -229,6 +229,7 @@ def test_a_mixed_source_has_one_caption_for_both_images(tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_pairs_are_indexed_copied_and_drawn_on_ray_and_grow(ray_cluster, tmp_path):
     from syn_ray.generate.stage import make_images
 
