@@ -3,8 +3,16 @@
 import os
 import secrets
 
-# Ray reads these when it is imported. A token of our own: none is written to the home directory.
-os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "OMP_NUM_THREADS": "1"})
+# Ray reads these when it is imported. A token of our own: none is written to the home directory. Its workers run at
+# niceness 15 unless told otherwise, and would wait for the other process's tests.
+os.environ.update(
+    {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_worker_niceness": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+)
 
 import pytest
 
@@ -13,10 +21,14 @@ from syn_ray.study.environment import set_environment
 set_environment()
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+def pytest_itemcollected(item):
+    """Tests on the shared Ray go to one process, those of a module that starts its own to one as well.
+
+    Here, because when the collection is modified xdist has read its groups already.
+    """
+    if item.get_closest_marker("ray"):
+        shared = "ray_cluster" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("ray" if shared else item.module.__name__))
 
 
 @pytest.fixture(scope="session")

@@ -68,8 +68,9 @@ class PromptSet:
     def repeats(self, label: int, dataset_size: int) -> int:
         """How many of the first `dataset_size` samples, at most, share one prompt of a class."""
         rounds, rest = divmod(self._visits(label, dataset_size), self._period(label))
-        counts = collections.Counter(self.prompts[label] * rounds + self.prompts[label][:rest])
-        return max(counts.values(), default=0)
+        counts = collections.Counter(self.prompts[label])
+        partly = collections.Counter(self.prompts[label][:rest])
+        return max((rounds * count + partly[prompt] for prompt, count in counts.items()), default=0)
 
     def _period(self, label: int) -> int:
         return self.periods[label] if self.periods else len(self.prompts[label])

@@ -45,7 +45,7 @@ class PromptUse:
         """The set itself, too long prompts included."""
         return without_limit(self.sources[0].prompts)
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """The samples that need prompts."""
         return max(self.plan.images_needed(curve) for curve in self.curves)

@@ -203,6 +203,7 @@ def test_more_than_there_are_is_said(tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_pairs_are_indexed_copied_and_drawn_on_ray_and_grow(ray_cluster, tmp_path):
     from syn_ray.generate.stage import make_images
 

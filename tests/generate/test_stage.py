@@ -41,6 +41,7 @@ def _sums(manifest):
     return {shard.name: shard.sha256 for shard in manifest.shards}
 
 
+@pytest.mark.slow
 def test_bytes_survive_another_number_of_actors_losses_damage_and_growth(ray_cluster, tmp_path):
     directory, manifest, artifact = _make(Storage(tmp_path / "two"), SOURCE, 32, actors=2)
     assert (manifest.rows, artifact.result["rows"]) == (32, 32)

@@ -15,7 +15,7 @@ from syn_ray.prompts.sets import make_prompt_set
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.shards.reader import read_samples
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 CLASSES = ("dog", "red boot", "dress")
 

@@ -125,6 +125,7 @@ def test_words_that_a_generator_never_learned_are_one_line_and_exit_code_two(cap
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_five_classes_of_ones_own_are_planned_shown_and_drawn(capsys, tmp_path, ray_cluster):
     """Real images of the embedded world have ten classes; five of one's own come with folders of one's own."""
     from syn_ray.core.resources import Resources
