@@ -18,20 +18,24 @@ def mixing(evidence: Evidence, curves: pd.DataFrame, eval_set: str) -> Iterator[
     """Each mixed curve against real images and against the synthetic ones that it holds, by loss."""
     sizes = sizes_of(evidence.points)
     real = list(curves.loc[curves["source"] == "real", "curve"])
-    same = [*SETTING, "prompts", "guidance_scale"]
-    synthetic = curves[curves["source"] == "synthetic"].set_index(same)["curve"].to_dict()
-    for row in curves[curves["source"] == "mixed"].to_dict("records"):
-        name = str(row["curve"])
-        halves = [(f"`{other}`", other) for other in [*real, synthetic.get(tuple(row[key] for key in same))] if other]
+    columns = ["curve", *SETTING, "prompts", "guidance_scale"]
+    drawn = {kind: _by_setting(curves.loc[curves["source"] == kind, columns]) for kind in ("synthetic", "mixed")}
+    for setting, name in drawn["mixed"].items():
+        halves = [*real, *([drawn["synthetic"][setting]] if setting in drawn["synthetic"] else [])]
         parts, settled = [], True
-        for words, other in halves:
+        for other in halves:
             shared = sorted(sizes[name] & sizes[other])
             if shared:
                 text, resolved = _against(evidence, name, other, eval_set, shared)
-                parts.append(f"against {words} {text}")
+                parts.append(f"against `{other}` {text}")
                 settled &= resolved
         if parts:
             yield Finding("mixing", f"Loss of `{name}` on {eval_set}: {'; '.join(parts)}.", settled)
+
+
+def _by_setting(curves: pd.DataFrame) -> dict[tuple[str, ...], str]:
+    """The curve's name by everything else; as words, because a null is not equal to itself."""
+    return {tuple(map(str, row[1:])): str(row[0]) for row in curves.itertuples(index=False)}
 
 
 def _against(evidence: Evidence, name: str, other: str, eval_set: str, sizes: list[int]) -> tuple[str, bool]:

@@ -243,3 +243,19 @@ def test_messages_of_comparisons() -> None:
     with pytest.raises(MissingResultError) as missing:
         compare(a, a, "loss", 300)
     assert str(missing.value) == "no loss was measured at dataset size 300; there are 256, 512, 1024, 2048, 4096"
+
+
+def test_pooled_sets_count_alike_whatever_their_sizes() -> None:
+    """Three sets of 40, 400 and 1,000 images: the law of the mean of their means, against the same by hand."""
+    rng = np.random.default_rng(5)
+    counts = [40, 400, 1000]
+    parts = [planted(np.random.default_rng(9), rng.standard_normal((2, n)), 1, k=0.2)[1] * (1 + n) for n in counts]
+    law = bootstrap_law(SIZES, np.concatenate(parts, axis=1), [0] * 5, replicates=400, sets=counts)
+    means = np.mean([part.mean(axis=1) for part in parts], axis=0)
+    assert law.scaling_ability == pytest.approx(fit_law(SIZES, means).scaling_ability)
+    assert list(law.losses.values()) == pytest.approx(means.tolist())
+    assert law.low < law.scaling_ability < law.high
+    one = bootstrap_law(SIZES, parts[2], [0] * 5, replicates=400, sets=[1000])
+    assert one == bootstrap_law(SIZES, parts[2], [0] * 5, replicates=400)
+    with pytest.raises(UserError, match=r"^sets of \[40, 400\] images are not the 1440 images of per_image_losses$"):
+        bootstrap_law(SIZES, np.concatenate(parts, axis=1), [0] * 5, sets=[40, 400])
