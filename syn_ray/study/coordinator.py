@@ -21,7 +21,7 @@ from syn_ray.shards.manifest import read_manifest
 from syn_ray.study.plan import StudyPlan
 
 if TYPE_CHECKING:
-    from syn_ray.train.loop import Progress
+    from syn_ray.train.execution import Progress
 
 HEAD_NODE = {"node:__internal_head__": 0.001}
 THREADS = 64

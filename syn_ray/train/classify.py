@@ -16,43 +16,30 @@ from syn_ray.train.model import create_model, create_optimizer
 from syn_ray.train.schedule import train_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pyarrow as pa
 
-    from syn_ray.train.checkpoint import CheckpointFile
     from syn_ray.train.config import ClassifyConfig
-    from syn_ray.train.loop import Progress
+    from syn_ray.train.execution import Execution
 
 
 def train_classifier(
     config: ClassifyConfig,
     source: pa.Table,
+    execution: Execution,
     *,
     num_classes: int,
     seed: int,
-    checkpoints: CheckpointFile,
     dataset_size: int | None = None,
-    device: torch.device | str = "cpu",
-    on_progress: Callable[[Progress], None] | None = None,
-    checkpoint_seconds: float = 60.0,
-    loader_workers: int = 0,
-    cache_bytes: int = 512 * 2**20,
 ) -> Trained:
     """Trains one model; called by each worker where `torch.distributed` is initialised.
 
     Args:
         config: what to train and how.
         source: columns sample_index, image, label; its first samples are the dataset.
+        execution: how.
         num_classes: labels are 0 to num_classes - 1.
         seed: fixes the weights at the start, the order of samples and every augmentation.
-        checkpoints: where the run is continued from, and saved by the first worker.
         dataset_size: number of distinct images D; every row of `source` where it is None.
-        device: of this worker.
-        on_progress: called every `loop.REPORT_STEPS` steps; what it raises ends the run.
-        checkpoint_seconds: least time between two checkpoints; 0 saves at every report.
-        loader_workers: processes that decode and augment; 0 does it in this one.
-        cache_bytes: decoded images are kept in memory when all of them fit.
 
     Raises:
         TrainingError: the loss is not finite, or the dataset or the checkpoint is not what it should be.
@@ -61,7 +48,7 @@ def train_classifier(
     rank, world_size = rank_and_workers()
     dataset_size = source.num_rows if dataset_size is None else dataset_size
     samples = first_samples(source, dataset_size, num_classes)
-    batches = StepBatches(config, samples, seed, rank=rank, world_size=world_size, cache_bytes=cache_bytes)
+    batches = StepBatches(config, samples, seed, rank=rank, world_size=world_size, cache_bytes=execution.cache_bytes)
     total = train_steps(config.steps, dataset_size)
     identity = {"config": config.model_dump(mode="json"), "size": dataset_size, "classes": num_classes, "seed": seed}
     plan = Plan(
@@ -76,14 +63,10 @@ def train_classifier(
         ema_decay=config.optimizer.ema_decay,
     )
     return train(
-        Classification(config, num_classes, seed, torch.device(device)),
+        Classification(config, num_classes, seed, torch.device(execution.device)),
         batches,
         plan,
-        device=device,
-        checkpoints=checkpoints,
-        on_progress=on_progress,
-        checkpoint_seconds=checkpoint_seconds,
-        loader_workers=loader_workers,
+        execution,
     )
 
 

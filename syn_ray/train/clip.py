@@ -15,13 +15,10 @@ from syn_ray.train.loop import Plan, Trained, rank_and_workers, train
 from syn_ray.train.schedule import clip_batch_size, clip_train_steps, clip_warmup_fraction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pyarrow as pa
 
-    from syn_ray.train.checkpoint import CheckpointFile
     from syn_ray.train.clip_config import ClipConfig
-    from syn_ray.train.loop import Progress
+    from syn_ray.train.execution import Execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +34,24 @@ class TrainedClip(Trained):
 def train_clip(
     config: ClipConfig,
     source: pa.Table,
+    execution: Execution,
     *,
     synthetic: pa.Table | None = None,
     synthetic_probability: float = 0.5,
     seed: int,
-    checkpoints: CheckpointFile,
     dataset_size: int | None = None,
-    device: torch.device | str = "cpu",
-    on_progress: Callable[[Progress], None] | None = None,
-    checkpoint_seconds: float = 60.0,
-    loader_workers: int = 0,
-    cache_bytes: int = 512 * 2**20,
-    gradient_checkpointing: bool = False,
 ) -> TrainedClip:
     """Trains one model; called by each worker where `torch.distributed` is initialised.
 
     Args:
         config: what to train and how.
         source: columns sample_index, image, text; its first samples are the dataset.
+        execution: how.
         synthetic: the same captions with other images, for the mixed arm: at each visit of a caption one of its two
             images is shown.
         synthetic_probability: of the image from `synthetic`.
         seed: fixes the weights at the start, the order of samples, every crop and every choice of an image.
-        checkpoints: where the run is continued from, and saved by the first worker.
         dataset_size: number of captions D; every row of `source` where it is None.
-        device: of this worker.
-        on_progress: called every `loop.REPORT_STEPS` steps; what it raises ends the run.
-        checkpoint_seconds: least time between two checkpoints; 0 saves at every report.
-        loader_workers: processes that decode and augment; 0 does it in this one.
-        cache_bytes: decoded images are kept in memory when all of them fit.
-        gradient_checkpointing: activations are computed again instead of kept; changes no result.
 
     Raises:
         TrainingError: the loss is not finite, or the dataset or the checkpoint is not what it should be.
@@ -88,7 +73,7 @@ def train_clip(
         synthetic_probability=synthetic_probability,
         rank=rank,
         world_size=world_size,
-        cache_bytes=cache_bytes,
+        cache_bytes=execution.cache_bytes,
     )
     total = clip_train_steps(config, dataset_size)
     plan = Plan(
@@ -101,16 +86,14 @@ def train_clip(
         warmup_fraction=clip_warmup_fraction(config, total),
         grad_clip=config.optimizer.grad_clip,
     )
-    contrast = Contrast(config, seed, torch.device(device), gradient_checkpointing=gradient_checkpointing)
+    contrast = Contrast(
+        config, seed, torch.device(execution.device), gradient_checkpointing=execution.gradient_checkpointing
+    )
     trained = train(
         contrast,
         batches,
         plan,
-        device=device,
-        checkpoints=checkpoints,
-        on_progress=on_progress,
-        checkpoint_seconds=checkpoint_seconds,
-        loader_workers=loader_workers,
+        execution,
     )
     values = {field.name: getattr(trained, field.name) for field in fields(trained)}
     return TrainedClip(**values, batch_size=plan.batch_size, logit_scale=contrast.logit_scale)

@@ -20,30 +20,20 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from syn_ray.core.errors import TrainingError
 from syn_ray.core.seeds import derive_seed
+from syn_ray.train.execution import Progress
 from syn_ray.train.model import moving_average
 from syn_ray.train.schedule import learning_rate_factor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from syn_ray.train.checkpoint import CheckpointFile
     from syn_ray.train.data import BatchesByStep
+    from syn_ray.train.execution import Execution
 
 REPORT_STEPS = 10
 """Losses are read from the device, checked, reported and checkpoints are written every so many steps."""
 
 B = TypeVar("B")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is; the loss is the mean of the last steps."""
-
-    step: int
-    train_steps: int
-    loss: float
-    learning_rate: float
-    images_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +95,7 @@ def train(
     objective: Objective[B],
     batches: BatchesByStep[B],
     plan: Plan,
-    *,
-    device: torch.device | str,
-    checkpoints: CheckpointFile,
-    on_progress: Callable[[Progress], None] | None,
-    checkpoint_seconds: float,
-    loader_workers: int,
+    execution: Execution,
 ) -> Trained:
     """Takes every step of a plan, from the checkpoint on where there is one.
 
@@ -118,11 +103,12 @@ def train(
         TrainingError: the loss is not finite, or the checkpoint is not what it should be.
     """
     rank, _ = rank_and_workers()
-    with _own_rng(device):
+    checkpoints = execution.checkpoints
+    with _own_rng(execution.device):
         run = _Run(objective, plan)
         run.restore(checkpoints.load(plan.fingerprint))
-        on_gpu = torch.device(device).type == "cuda"
-        loader = batches.loader(run.step, plan.train_steps, loader_workers, pin_memory=on_gpu)
+        on_gpu = torch.device(execution.device).type == "cuda"
+        loader = batches.loader(run.step, plan.train_steps, execution.loader_workers, pin_memory=on_gpu)
         losses: list[torch.Tensor] = []
         saved = time.monotonic()
         for batch in loader:
@@ -132,9 +118,10 @@ def train(
             if run.step % REPORT_STEPS and run.step < plan.train_steps:
                 continue
             loss = _checked_mean(losses, run.step, checkpoints.display)
-            if on_progress is not None:
-                on_progress(run.progress(loss, len(losses)))
-            if rank == 0 and run.step < plan.train_steps and time.monotonic() - saved >= checkpoint_seconds:
+            if execution.on_progress is not None:
+                execution.on_progress(run.progress(loss, len(losses)))
+            due = time.monotonic() - saved >= execution.checkpoint_seconds
+            if rank == 0 and run.step < plan.train_steps and due:
                 checkpoints.save(run.state(), plan.fingerprint)
                 saved = time.monotonic()
             losses = []

@@ -24,12 +24,13 @@ from syn_ray.shards.manifest import ShardEntry
 from syn_ray.shards.reader import open_source, read_shard
 from syn_ray.train.clip_config import ClipConfig
 from syn_ray.train.config import ClassifyConfig
+from syn_ray.train.execution import Execution, Progress
 from syn_ray.train.run import Run
 
 if TYPE_CHECKING:
-    from syn_ray.train.loop import Progress, Trained
+    from syn_ray.train.loop import Trained
 
-OnProgress = Callable[[str, "Progress"], None]
+OnProgress = Callable[[str, Progress], None]
 """Called in the first worker with a run's name. Must pickle."""
 
 
@@ -166,18 +167,17 @@ def _train_one(
         if first and on_progress is not None:
             on_progress(run.name, progress)
 
-    execution = {
-        "seed": run.seed,
-        "checkpoints": checkpoints,
-        "dataset_size": run.dataset_size,
-        "device": ray.train.torch.get_device(),
-        "on_progress": report,
-        "checkpoint_seconds": resources.checkpoint_seconds,
-        "loader_workers": resources.loaders,
-        "cache_bytes": resources.decoded_cache_bytes,
-    }
+    execution = Execution(
+        checkpoints=checkpoints,
+        device=ray.train.torch.get_device(),
+        on_progress=report,
+        checkpoint_seconds=resources.checkpoint_seconds,
+        loader_workers=resources.loaders,
+        cache_bytes=resources.decoded_cache_bytes,
+        gradient_checkpointing=resources.gradient_checkpointing,
+    )
     fit = _fit_classifier if run.config.objective == "classify" else _fit_clip
-    trained = fit(run, samples, execution, resources, export=first)
+    trained = fit(run, samples, execution, export=first)
     if first:
         _write(run, trained.seconds, {name: getattr(trained, name) for name in RESULT if hasattr(trained, name)})
         checkpoints.delete()
@@ -185,30 +185,29 @@ def _train_one(
         dist.barrier()  # nobody looks for the artifact of this run before it is there
 
 
-def _fit_classifier(
-    run: Run, samples: Sequence[pa.Table], execution: dict[str, Any], _: TrainResources, *, export: bool
-) -> Trained:
+def _fit_classifier(run: Run, samples: Sequence[pa.Table], execution: Execution, *, export: bool) -> Trained:
     from syn_ray.train.checkpoint import export_model
     from syn_ray.train.classify import train_classifier
 
     assert isinstance(run.config, ClassifyConfig)
     assert run.num_classes is not None
-    trained = train_classifier(run.config, samples[0], num_classes=run.num_classes, **execution)
+    trained = train_classifier(
+        run.config, samples[0], execution, num_classes=run.num_classes, seed=run.seed, dataset_size=run.dataset_size
+    )
     if export:
         export_model(trained.model, run.config, run.directory)
     return trained
 
 
-def _fit_clip(
-    run: Run, samples: Sequence[pa.Table], execution: dict[str, Any], resources: TrainResources, *, export: bool
-) -> Trained:
+def _fit_clip(run: Run, samples: Sequence[pa.Table], execution: Execution, *, export: bool) -> Trained:
     from syn_ray.train.clip import train_clip
     from syn_ray.train.clip_model import export_clip
 
     assert isinstance(run.config, ClipConfig)
+    mixed: dict[str, Any] = {}
     if run.synthetic_probability is not None:
-        execution |= {"synthetic": samples[1], "synthetic_probability": run.synthetic_probability}
-    trained = train_clip(run.config, samples[0], gradient_checkpointing=resources.gradient_checkpointing, **execution)
+        mixed = {"synthetic": samples[1], "synthetic_probability": run.synthetic_probability}
+    trained = train_clip(run.config, samples[0], execution, seed=run.seed, dataset_size=run.dataset_size, **mixed)
     if export:
         export_clip(trained.model, run.config, run.directory)
     return trained

@@ -15,6 +15,7 @@ from syn_ray.train.checkpoint import CheckpointFile
 from syn_ray.train.clip import train_clip
 from syn_ray.train.clip_config import ClipConfig
 from syn_ray.train.contrast import Contrast
+from syn_ray.train.execution import Execution
 from syn_ray.train.image_text import ImageTextBatches
 
 
@@ -33,11 +34,13 @@ def whole_run(config: ClipConfig, folder: str, name: str) -> tuple[list[float], 
     trained = train_clip(
         config,
         pq.read_table(f"{folder}/pairs.parquet"),
+        Execution(
+            CheckpointFile(Storage(folder), name),
+            on_progress=lambda progress: losses.append(progress.loss),
+            checkpoint_seconds=0,
+        ),
         synthetic=pq.read_table(f"{folder}/synthetic.parquet"),
         seed=0,
-        checkpoints=CheckpointFile(Storage(folder), name),
-        on_progress=lambda progress: losses.append(progress.loss),
-        checkpoint_seconds=0,
     )
     return losses, trained.model.state_dict()
 

@@ -17,6 +17,7 @@ from syn_ray.shards.decode import normalize
 from syn_ray.train.checkpoint import CheckpointFile
 from syn_ray.train.clip import train_clip
 from syn_ray.train.clip_model import create_clip
+from syn_ray.train.execution import Execution
 from syn_ray.train.image_text import ImageTextBatches
 from syn_ray.train.schedule import clip_train_steps, clip_warmup_fraction, learning_rate_factor
 
@@ -32,7 +33,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 def test_eight_pairs_are_learnt_by_heart(make_clip_config, make_pairs, checkpoints):
     config = make_clip_config(epochs=60, augment={"shift_px": 0}, optimizer={"weight_decay": 0})
-    trained = train_clip(config, make_pairs(8), seed=0, checkpoints=checkpoints)
+    trained = train_clip(config, make_pairs(8), Execution(checkpoints), seed=0)
     assert trained.train_loss < 0.05
     figures = (trained.batch_size, trained.train_steps, trained.samples_seen, trained.epochs, trained.unique_images)
     assert trained.logit_scale == pytest.approx(trained.model.get_parameter("logit_scale").exp().item())
@@ -49,11 +50,9 @@ def test_a_run_killed_five_times_ends_as_an_undisturbed_one(make_clip_config, ma
         return train_clip(
             config,
             pairs,
+            Execution(CheckpointFile(Storage(tmp_path), name), on_progress=on_progress, checkpoint_seconds=0),
             synthetic=synthetic,
             seed=seed,
-            checkpoints=CheckpointFile(Storage(tmp_path), name),
-            on_progress=on_progress,
-            checkpoint_seconds=0,
         )
 
     rng = torch.random.get_rng_state()
@@ -83,7 +82,7 @@ def test_checkpoints_know_the_arm(make_clip_config, make_pairs, checkpoints):
     config, pairs, synthetic = make_clip_config(), make_pairs(48), make_pairs(48, tone=200)
 
     def train(**arms):
-        return train_clip(config, pairs, seed=0, checkpoints=checkpoints, checkpoint_seconds=0, **arms)
+        return train_clip(config, pairs, Execution(checkpoints, checkpoint_seconds=0), seed=0, **arms)
 
     train(synthetic=synthetic)
     for arms in ({}, {"synthetic": synthetic, "synthetic_probability": 0.4}):
@@ -100,7 +99,7 @@ def test_the_mixed_arm_trains_on_both_images(make_clip_config, make_pairs, tmp_p
     config, pairs, synthetic = make_clip_config(epochs=2), make_pairs(48), make_pairs(48, tone=200)
 
     def train(name, source, **arms):
-        return train_clip(config, source, seed=0, checkpoints=CheckpointFile(Storage(tmp_path), name), **arms)
+        return train_clip(config, source, Execution(CheckpointFile(Storage(tmp_path), name)), seed=0, **arms)
 
     real, made = train("real", pairs), train("made", synthetic)
     assert same(train("p0", pairs, synthetic=synthetic, synthetic_probability=0.0).model, real.model)
@@ -117,9 +116,8 @@ def test_gradient_checkpointing_changes_nothing(make_clip_config, make_pairs, tm
         train_clip(
             config,
             make_pairs(),
+            Execution(CheckpointFile(Storage(tmp_path), str(how)), gradient_checkpointing=how),
             seed=0,
-            checkpoints=CheckpointFile(Storage(tmp_path), str(how)),
-            gradient_checkpointing=how,
         ).model
         for how in (False, True)
     ]
@@ -137,7 +135,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(make_clip_config, make_pairs, c
 
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", poisoned)
     with pytest.raises(TrainingError, match=r"checkpoint\.pt: the loss of step 14 is nan; lower optimizer"):
-        train_clip(make_clip_config(), make_pairs(), seed=0, checkpoints=checkpoints, checkpoint_seconds=0)
+        train_clip(make_clip_config(), make_pairs(), Execution(checkpoints, checkpoint_seconds=0), seed=0)
     monkeypatch.undo()
     state = checkpoints._directory.read_bytes("checkpoint.pt")
     assert torch.load(io.BytesIO(state), weights_only=True)["state"]["step"] == 10  # nothing poisoned is kept
@@ -169,7 +167,7 @@ def test_open_clips_own_loop_gives_the_same_losses_and_weights(make_clip_config,
     assert steps == 25
     reports: list[float] = []
     trained = train_clip(
-        config, pairs, seed=0, checkpoints=checkpoints, on_progress=lambda progress: reports.append(progress.loss)
+        config, pairs, Execution(checkpoints, on_progress=lambda progress: reports.append(progress.loss)), seed=0
     )
 
     model: Any = create_clip(config, 0)

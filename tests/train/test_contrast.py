@@ -14,6 +14,7 @@ from syn_ray.train.checkpoint import CheckpointFile
 from syn_ray.train.clip import train_clip
 from syn_ray.train.clip_model import create_clip
 from syn_ray.train.contrast import Contrast
+from syn_ray.train.execution import Execution
 from syn_ray.train.image_text import PairBatch
 
 
@@ -138,5 +139,5 @@ def test_the_logit_scale_stays_within_its_limits(make_clip_config, make_pairs, t
             objective.after_step()
         assert objective.logit_scale == pytest.approx(100 if start > 1 else 1, rel=1e-6)
     config = make_clip_config(epochs=20, model_cfg={"init_logit_scale": math.log(99.9)})
-    trained = train_clip(config, make_pairs(16), seed=0, checkpoints=CheckpointFile(Storage(tmp_path)))
+    trained = train_clip(config, make_pairs(16), Execution(CheckpointFile(Storage(tmp_path))), seed=0)
     assert trained.logit_scale <= 100 * (1 + 1e-6)

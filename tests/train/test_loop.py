@@ -13,6 +13,7 @@ from syn_ray.core.storage import Storage
 from syn_ray.train.checkpoint import CheckpointFile
 from syn_ray.train.classify import train_classifier
 from syn_ray.train.data import first_samples
+from syn_ray.train.execution import Execution
 from syn_ray.train.model import create_model, create_optimizer
 
 
@@ -32,7 +33,7 @@ def test_eight_images_are_learnt_by_heart(make_config, make_source, checkpoints)
         optimizer={"learning_rate": 1e-2, "weight_decay": 0},
         steps={"base_steps": 150, "reference_size": 8},
     )
-    trained = train_classifier(config, make_source(8, 8), num_classes=8, seed=0, checkpoints=checkpoints)
+    trained = train_classifier(config, make_source(8, 8), Execution(checkpoints), num_classes=8, seed=0)
     assert trained.train_loss < 0.01
     assert not trained.model.training
     assert (trained.train_steps, trained.samples_seen, trained.epochs, trained.unique_images) == (150, 1200, 150, 8)
@@ -40,7 +41,7 @@ def test_eight_images_are_learnt_by_heart(make_config, make_source, checkpoints)
 
 def test_unseen_images_are_not_counted(make_config, make_source, checkpoints):
     config = make_config(batch_size=4, steps={"base_steps": 3, "reference_size": 40})
-    trained = train_classifier(config, make_source(), num_classes=4, seed=0, checkpoints=checkpoints)
+    trained = train_classifier(config, make_source(), Execution(checkpoints), num_classes=4, seed=0)
     assert (trained.train_steps, trained.samples_seen, trained.epochs, trained.unique_images) == (3, 12, 0.3, 12)
 
 
@@ -60,7 +61,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(make_config, make_source, tmp_
     def train(name, on_progress=None, seed=3):
         file = CheckpointFile(Storage(tmp_path), name)
         return train_classifier(
-            config, source, num_classes=4, seed=seed, checkpoints=file, on_progress=on_progress, checkpoint_seconds=0
+            config, source, Execution(file, on_progress=on_progress, checkpoint_seconds=0), num_classes=4, seed=seed
         )
 
     def stop(progress):
@@ -85,7 +86,7 @@ def test_a_checkpoint_of_another_run_is_refused(make_config, make_source, tmp_pa
 
     def train(config, file, size=40, seed=0):
         return train_classifier(
-            config, source, num_classes=4, seed=seed, checkpoints=file, dataset_size=size, checkpoint_seconds=0
+            config, source, Execution(file, checkpoint_seconds=0), num_classes=4, seed=seed, dataset_size=size
         )
 
     train(make_config(), checkpoints)
@@ -104,11 +105,11 @@ def test_a_checkpoint_of_another_run_is_refused(make_config, make_source, tmp_pa
 
 
 def test_a_damaged_checkpoint_is_named(make_config, make_source, tmp_path, checkpoints):
-    train_classifier(make_config(), make_source(), num_classes=4, seed=0, checkpoints=checkpoints, checkpoint_seconds=0)
+    train_classifier(make_config(), make_source(), Execution(checkpoints, checkpoint_seconds=0), num_classes=4, seed=0)
     file = tmp_path / "checkpoint.pt"
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(TrainingError, match=r"checkpoint.pt: no readable checkpoint \(.*\); delete it and run again"):
-        train_classifier(make_config(), make_source(), num_classes=4, seed=0, checkpoints=checkpoints)
+        train_classifier(make_config(), make_source(), Execution(checkpoints), num_classes=4, seed=0)
 
 
 def test_the_first_loss_that_is_not_finite_stops_the_run(make_config, make_source, checkpoints, monkeypatch):
@@ -123,7 +124,7 @@ def test_the_first_loss_that_is_not_finite_stops_the_run(make_config, make_sourc
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", poisoned)
     with pytest.raises(TrainingError, match=r"checkpoint\.pt: the loss of step 14 is nan; lower optimizer"):
         train_classifier(
-            make_config(), make_source(), num_classes=4, seed=0, checkpoints=checkpoints, checkpoint_seconds=0
+            make_config(), make_source(), Execution(checkpoints, checkpoint_seconds=0), num_classes=4, seed=0
         )
     monkeypatch.undo()
     state = checkpoints._directory.read_bytes("checkpoint.pt")
@@ -138,7 +139,7 @@ def test_a_larger_source_gives_the_same_dataset(make_config, make_source, tmp_pa
     for number, table in enumerate([source.slice(0, 24), source, shuffled]):
         file = CheckpointFile(Storage(tmp_path), f"{number}.pt")
         trained = train_classifier(
-            make_config(), table, num_classes=4, seed=0, checkpoints=file, dataset_size=24, loader_workers=number % 2
+            make_config(), table, Execution(file, loader_workers=number % 2), num_classes=4, seed=0, dataset_size=24
         )
         models.append(trained.model)
     assert same(models[0], models[1])

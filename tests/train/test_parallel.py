@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from syn_ray.train.classify import train_classifier
+from syn_ray.train.execution import Execution
 
 
 @pytest.mark.slow
@@ -23,7 +24,7 @@ def test_two_workers_train_the_model_of_one(make_config, make_source, tmp_path, 
     source = make_source()
     losses: list[float] = []
     alone = train_classifier(
-        config, source, num_classes=4, seed=0, checkpoints=checkpoints, on_progress=lambda p: losses.append(p.loss)
+        config, source, Execution(checkpoints, on_progress=lambda p: losses.append(p.loss)), num_classes=4, seed=0
     )
     (tmp_path / "config.json").write_text(config.model_dump_json())
     pq.write_table(source, tmp_path / "source.parquet")

@@ -13,6 +13,7 @@ from syn_ray.core.storage import Storage
 from syn_ray.train.checkpoint import CheckpointFile
 from syn_ray.train.classify import train_classifier
 from syn_ray.train.config import ClassifyConfig
+from syn_ray.train.execution import Execution
 
 
 def main(rank: int, world_size: int, folder: str) -> None:
@@ -23,11 +24,13 @@ def main(rank: int, world_size: int, folder: str) -> None:
     trained = train_classifier(
         config,
         pq.read_table(f"{folder}/source.parquet"),
+        Execution(
+            CheckpointFile(Storage(folder)),
+            on_progress=lambda progress: losses.append(progress.loss),
+            checkpoint_seconds=0,
+        ),
         num_classes=4,
         seed=0,
-        checkpoints=CheckpointFile(Storage(folder)),
-        on_progress=lambda progress: losses.append(progress.loss),
-        checkpoint_seconds=0,
     )
     torch.save((losses, trained.model.state_dict()), f"{folder}/rank{rank}.pt")
     dist.destroy_process_group()
