@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-import yaml
 
 from syn_ray.core.config import validate
-from syn_ray.core.errors import UserError
+from syn_ray.core.yaml_file import read_yaml
 
 
 class _Resources(pydantic.BaseModel):
@@ -151,12 +150,4 @@ def load_resources(path: Path | None) -> Resources:
     """Reads a resources file; without one, everything is `auto`."""
     if path is None:
         return Resources()
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"resources file '{path}' cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"resources file '{path}' is not UTF-8 text; save it as such") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"resources file '{path}' is not YAML: {str(error).splitlines()[0]}") from None
-    return validate(Resources, data or {}, str(path))
+    return validate(Resources, read_yaml(path, "resources file") or {}, str(path))

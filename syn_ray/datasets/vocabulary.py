@@ -16,11 +16,11 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import pydantic
-import yaml
 
 from syn_ray import embedded
 from syn_ray.core.config import Config, validate
 from syn_ray.core.errors import UserError, nearest
+from syn_ray.core.yaml_file import read_text, read_yaml
 from syn_ray.datasets.downstream import DOWNSTREAM, EMBEDDED_DOWNSTREAM, downstream_set, embedded_set
 from syn_ray.datasets.wordnet import Synset, find_synset, timm_lines
 
@@ -175,17 +175,9 @@ def _entry(number: int, entry: Any) -> str | ClassInfo:
 
 
 def _read_file(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"class list '{path}' cannot be read: {reason}") from None
     if path.suffix == ".csv":
-        return [_csv_entry(row) for row in csv.DictReader(text.splitlines())]
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"class list '{path}' is not YAML: {' '.join(str(error).split())}") from None
+        return [_csv_entry(row) for row in csv.DictReader(read_text(path, "class list").splitlines())]
+    return read_yaml(path, "class list")
 
 
 def _csv_entry(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from syn_ray.core.config import validate
 from syn_ray.core.errors import UserError, nearest
+from syn_ray.core.yaml_file import read_yaml
 from syn_ray.study.config import StudyConfig
 from syn_ray.study.overrides import override
 
@@ -37,14 +36,7 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudyConfig:
         if not study.endswith((".yaml", ".yml")):
             raise UserError(f"there is no study '{study}'{nearest(study, studies)} Or give a path that ends in .yaml.")
         path = Path(study)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"study file '{path}' cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"study file '{path}' is not UTF-8 text; save it as such") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"study file '{path}' is not YAML: {' '.join(str(error).split())}") from None
+    data = read_yaml(path, "study file")
     if not isinstance(data, dict):
         raise UserError(f"study file '{path}' holds no settings; start from `syn-ray studies --print quickstart`")
     for change in overrides:

@@ -62,12 +62,7 @@ def train_classifier(
         grad_clip=config.optimizer.grad_clip,
         ema_decay=config.optimizer.ema_decay,
     )
-    return train(
-        Classification(config, num_classes, seed, torch.device(execution.device)),
-        batches,
-        plan,
-        execution,
-    )
+    return train(Classification(config, num_classes, seed, torch.device(execution.device)), batches, plan, execution)
 
 
 class Classification(Objective[Batch]):

@@ -89,12 +89,7 @@ def train_clip(
     contrast = Contrast(
         config, seed, torch.device(execution.device), gradient_checkpointing=execution.gradient_checkpointing
     )
-    trained = train(
-        contrast,
-        batches,
-        plan,
-        execution,
-    )
+    trained = train(contrast, batches, plan, execution)
     values = {field.name: getattr(trained, field.name) for field in fields(trained)}
     return TrainedClip(**values, batch_size=plan.batch_size, logit_scale=contrast.logit_scale)
 
