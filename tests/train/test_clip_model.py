@@ -15,6 +15,7 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.seeds import derive_seed
 from syn_ray.core.storage import Storage
 from syn_ray.shards.decode import decode_image, normalize
+from syn_ray.train.check import check_model
 from syn_ray.train.clip_config import ClipConfig
 from syn_ray.train.clip_model import create_clip, create_clip_optimizer, create_tokenizer, export_clip
 
@@ -152,3 +153,13 @@ def test_no_pretrained_tower_is_asked_for():
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert config.model_cfg == model_cfg
+
+
+def test_a_model_is_tried_before_it_is_trained(make_clip_config):
+    check_model(make_clip_config())
+    with pytest.raises(UserError, match=r"^train: model 'small': open_clip does not take its model_cfg: .*wrong"):
+        check_model(make_clip_config(model_cfg={"wrong": 1}))
+    with pytest.raises(UserError, match=r"^train: model 'small'.* embed_dim must be divisible by num_heads"):
+        check_model(make_clip_config(model_cfg={"text_cfg": {"width": 10, "heads": 3}}))
+    with pytest.raises(UserError, match=r"^train: model 'small': its tokenizer '/none' cannot be loaded: [^\n]*$"):
+        check_model(make_clip_config(model_cfg={"text_cfg": {"hf_tokenizer_name": "/none"}}))
