@@ -79,6 +79,13 @@ class GenerateResources(PoolResources):
         return {"compile": self.compile, "channels_last": self.channels_last, "vae_slicing": self.vae_slicing}
 
 
+class EvaluateResources(PoolResources):
+    """A pool that judges trained models."""
+
+    decoded_cache_bytes: pydantic.NonNegativeInt = 4 * 2**30
+    """Room of an actor for decoded evaluation sets; what does not fit is decoded again for each model."""
+
+
 class TrainResources(_StageResources):
     """Workers that train one model together."""
 
@@ -126,7 +133,7 @@ class Resources(_Resources):
     generate: GenerateResources = GenerateResources()
     score: PoolResources = PoolResources()
     train: TrainResources = TrainResources()
-    evaluate: PoolResources = PoolResources()
+    evaluate: EvaluateResources = EvaluateResources()
     max_concurrent_trials: pydantic.PositiveInt | Literal["auto"] = "auto"
     """Curves worked on at a time. `auto`: as many as training workers fit the cluster."""
     num_cpus: pydantic.PositiveInt | None = None

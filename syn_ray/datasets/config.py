@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,3 +160,12 @@ class EmbeddedPairs(EmbeddedImages):
 
 FilePairs = ParquetPairs | WebdatasetPairs | Img2datasetPairs
 ImageText = Annotated[FilePairs | EmbeddedPairs, pydantic.Field(discriminator="kind")]
+
+
+def absent_path(images: RealImages | ImageText) -> str | None:
+    """The first local path of images that is not on this machine; patterns and URIs are not looked at."""
+    if isinstance(images, EmbeddedImages):
+        return None
+    paths = (images.path,) if isinstance(images.path, str) else images.path
+    plain = [path for path in paths if not re.search(r"://|[*?\[]", path)]
+    return next((path for path in plain if not Path(path).exists()), None)

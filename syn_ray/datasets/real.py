@@ -29,6 +29,7 @@ from syn_ray.datasets.config import (
 )
 from syn_ray.datasets.derived import Digits, families, shades
 from syn_ray.datasets.directories import label_directories
+from syn_ray.datasets.downstream import embedded_set
 from syn_ray.datasets.image_set import ImageSet, RealImage
 from syn_ray.datasets.parquet_images import ParquetSet
 from syn_ray.datasets.vocabulary import Classes, class_infos, class_names
@@ -77,14 +78,17 @@ def _open(config: RealImages, classes: Classes | None) -> ImageSet:
 
 def check_classes(config: RealImages, classes: Classes) -> None:
     """Raises a UserError where images are not of these classes, or lie in directories of which that cannot be said."""
-    shipped = isinstance(config, EmbeddedImages) and config.name in EMBEDDED_SETS
     if isinstance(config, FolderImages):
         open_images(config, classes)
-    elif shipped and not _named_alike(class_names(classes), embedded.CLASS_NAMES):
-        raise UserError(
-            f"classes: the embedded images '{config.name}' are of {', '.join(embedded.CLASS_NAMES)}, in this order; "
-            "set classes: fashion, or give images of your own classes (kind: folder)"
-        )
+    elif isinstance(config, EmbeddedImages):
+        shipped = config.name in EMBEDDED_SETS
+        own = embedded.CLASS_NAMES if shipped else embedded_set(config.name).class_names
+        remedy = "set classes: fashion" if shipped else f"give them as the downstream set '{config.name}'"
+        if not _named_alike(class_names(classes), own):
+            raise UserError(
+                f"classes: the embedded images '{config.name}' are of {', '.join(own)}, in this order; {remedy}, or "
+                "give images of your own classes (kind: folder)"
+            )
 
 
 def _named_alike(names: Sequence[str], own: Sequence[str]) -> bool:

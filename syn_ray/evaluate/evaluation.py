@@ -12,6 +12,8 @@ from syn_ray.core.config import fingerprint_of
 from syn_ray.core.storage import Storage
 
 PREDICTIONS = "predictions.parquet"
+WITHIN = (1, 5, 10)
+"""How many of the best answers retrieval looks at."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class ZeroShot:
 class Retrieval:
     """A CLIP model among held-out pairs."""
 
-    within: tuple[int, ...] = (1, 5, 10)
+    within: tuple[int, ...] = WITHIN
 
 
 Task = Classification | ZeroShot | Retrieval

@@ -35,9 +35,14 @@ class Answer(NamedTuple):
 
 
 class DecodedSets:
-    """Evaluation sets as models see them, kept."""
+    """Evaluation sets as models see them; kept as far as there is room, the others are decoded for each model.
 
-    def __init__(self) -> None:
+    Args:
+        cache_bytes: room for decoded images.
+    """
+
+    def __init__(self, cache_bytes: int) -> None:
+        self._room = cache_bytes
         self._sets: dict[tuple[str, str], tuple[torch.Tensor, pa.Table]] = {}
 
     def get(self, evaluation: Evaluation, pixels: str, decode: Any) -> tuple[torch.Tensor, pa.Table]:
@@ -49,11 +54,15 @@ class DecodedSets:
             decode: a table's column `image` to images.
         """
         key = (evaluation.eval_fingerprint, pixels)
-        if key not in self._sets:
-            manifest = open_source(evaluation.images)
-            table = read_samples(evaluation.images, manifest, manifest.rows, ["image", "label", "text"])
-            self._sets[key] = decode(table), table.select(["label", "text"])
-        return self._sets[key]
+        if key in self._sets:
+            return self._sets[key]
+        manifest = open_source(evaluation.images)
+        table = read_samples(evaluation.images, manifest, manifest.rows, ["image", "label", "text"])
+        found = decode(table), table.select(["label", "text"])
+        if found[0].nbytes <= self._room:
+            self._room -= found[0].nbytes
+            self._sets[key] = found
+        return found
 
 
 def judge(
@@ -106,8 +115,7 @@ class _Clip:
             self._clip = load_clip(folder)
         self._sets = sets
         self._where: dict[str, Any] = {"device": device, "batch_size": batch_size}
-        # Sets of the same classes, as ImageNet and its shifted ones, share what their names are encoded to.
-        self._classifier = functools.lru_cache(maxsize=4)(self._make_classifier)
+        self._classifiers: dict[ZeroShot, torch.nn.Module] = {}
 
     def answer(self, evaluation: Evaluation) -> Answer:
         view = self._clip.preprocess
@@ -115,15 +123,18 @@ class _Clip:
         if isinstance(evaluation.task, Retrieval):
             return self._retrieve(images, rows["text"].to_pylist(), evaluation.task)
         assert isinstance(evaluation.task, ZeroShot)
-        model, labels = self._classifier(evaluation.task), rows["label"].to_numpy()
-        (found,) = predict(model, images, labels, mean=view.mean, std=view.std, **self._where)
+        model = self._classifier(evaluation.task)
+        (found,) = predict(model, images, rows["label"].to_numpy(), mean=view.mean, std=view.std, **self._where)
         return Answer(metrics(found) | {"mean_per_class": mean_per_class(found)}, len(found), found)
 
-    def _make_classifier(self, task: ZeroShot) -> torch.nn.Module:
+    def _classifier(self, task: ZeroShot) -> torch.nn.Module:
+        """Made once for sets of the same classes, as ImageNet and its shifted ones are."""
         from syn_ray.evaluate.zero_shot import ZeroShotClassifier, build_weights
 
-        weights = build_weights(self._clip, task.class_names, task.templates, device=self._where["device"])
-        return ZeroShotClassifier(self._clip.model, weights)
+        if task not in self._classifiers:
+            weights = build_weights(self._clip, task.class_names, task.templates, device=self._where["device"])
+            self._classifiers[task] = ZeroShotClassifier(self._clip.model, weights)
+        return self._classifiers[task]
 
     def _retrieve(self, images: torch.Tensor, texts: list[str], task: Retrieval) -> Answer:
         found = recall(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from syn_ray.core.errors import MissingResultError, UserError
+from syn_ray.evaluate.evaluation import WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WITHIN = (1, 5, 10)
 CHUNK = 1024
 """Queries compared with everything at once: 4 MB for each 1,000 candidates."""
 

@@ -15,7 +15,7 @@ from ray.data import ActorPoolStrategy
 
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import MissingResultError, SynRayError, root_cause
-from syn_ray.core.resources import PoolResources
+from syn_ray.core.resources import EvaluateResources
 from syn_ray.evaluate.evaluation import PREDICTIONS, Evaluation
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MODELS_AN_ACTOR = 8
 """An actor decodes every evaluation set once, which pays only over several models."""
 
 
-def evaluate_runs(evaluations: Sequence[Evaluation], resources: PoolResources) -> list[Artifact]:
+def evaluate_runs(evaluations: Sequence[Evaluation], resources: EvaluateResources) -> list[Artifact]:
     """Makes those of the evaluations that are missing.
 
     Returns:
@@ -44,7 +44,7 @@ def evaluate_runs(evaluations: Sequence[Evaluation], resources: PoolResources) -
     return [_finished(evaluation) for evaluation in evaluations]
 
 
-def _run(work: list[list[Evaluation]], resources: PoolResources) -> None:
+def _run(work: list[list[Evaluation]], resources: EvaluateResources) -> None:
     cluster = ray.cluster_resources()
     gpus = resources.gpus(cluster)
     most = resources.actors(cluster, gpus, math.ceil(len(work) / MODELS_AN_ACTOR))
@@ -53,6 +53,7 @@ def _run(work: list[list[Evaluation]], resources: PoolResources) -> None:
         fn_constructor_kwargs={
             "work": work,
             "batch_size": BATCH_SIZE if resources.batch_size == "auto" else resources.batch_size,
+            "cache_bytes": resources.decoded_cache_bytes,
         },
         batch_size=1,
         compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
@@ -69,14 +70,14 @@ def _run(work: list[list[Evaluation]], resources: PoolResources) -> None:
 class _Judge:
     """An actor: keeps the decoded evaluation sets, loads one trained model a call."""
 
-    def __init__(self, work: list[list[Evaluation]], batch_size: int) -> None:
+    def __init__(self, work: list[list[Evaluation]], batch_size: int, cache_bytes: int) -> None:
         self._work = work
         self._batch_size = batch_size
         import torch  # here and below: loaded by the actors alone
 
         from syn_ray.evaluate.judge import DecodedSets
 
-        self._sets = DecodedSets()
+        self._sets = DecodedSets(cache_bytes)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,18 @@ def open_job(
     return Job(source, directory, adopted, dataset_size, total, artifact)
 
 
+def check_pairs(request: Request, images: Storage) -> None:
+    """Raises a UserError where a source asks for more pairs than there are, as far as that is known."""
+    if isinstance(request.source, OfImages) or request.dataset_size is None:
+        return
+    pairs = open_pairs_of(request.source, pairs_beside(images))
+    if pairs is not None and pairs.complete and pairs.rows < request.dataset_size:
+        raise UserError(
+            f"dataset size {request.dataset_size} is beyond '{request.source.name}', which has {pairs.rows} pairs; "
+            f"give at most {pairs.rows}"
+        )
+
+
 def needed_pairs(
     request: Request, images: Storage, resources: GenerateResources
 ) -> tuple[PairIndex, int | None] | None:

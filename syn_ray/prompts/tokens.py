@@ -12,6 +12,7 @@ from pathlib import Path
 
 from syn_ray import embedded
 from syn_ray.core.errors import UserError
+from syn_ray.datasets.config import EmbeddedPairs, ImageText
 from syn_ray.datasets.vocabulary import class_names, open_clip_lists
 from syn_ray.embedded import captions
 
@@ -130,6 +131,15 @@ def check_words(model_id: str, classes: Sequence[str]) -> None:
             f"classes: generator '{model_id}' never learned the word '{words[0]}' of class '{name}' "
             f"({len(unknown)} of {len(classes)} classes have such words); name classes "
             f"in words like {', '.join(class_names('fashion'))}, or take another generator"
+        )
+
+
+def check_captions(model_id: str, pairs: ImageText) -> None:
+    """Raises a UserError where an embedded generator is asked for captions other than those it was taught."""
+    if model_id.startswith(embedded.PREFIX) and not isinstance(pairs, EmbeddedPairs):
+        raise UserError(
+            f"pairs: generator '{model_id}' never learned the words of '{pairs.name}'; take another generator, "
+            "or pairs: {kind: embedded, name: pool}"
         )
 
 

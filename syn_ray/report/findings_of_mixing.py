@@ -19,9 +19,9 @@ def mixing(evidence: Evidence, curves: pd.DataFrame, eval_set: str) -> Iterator[
     sizes = sizes_of(evidence.points)
     real = list(curves.loc[curves["source"] == "real", "curve"])
     columns = ["curve", *SETTING, "prompts", "guidance_scale"]
-    drawn = {kind: _by_setting(curves.loc[curves["source"] == kind, columns]) for kind in ("synthetic", "mixed")}
-    for setting, name in drawn["mixed"].items():
-        halves = [*real, *([drawn["synthetic"][setting]] if setting in drawn["synthetic"] else [])]
+    synthetic = {setting: name for name, setting in _settings(curves.loc[curves["source"] == "synthetic", columns])}
+    for name, setting in _settings(curves.loc[curves["source"] == "mixed", columns]):
+        halves = [*real, *([synthetic[setting]] if setting in synthetic else [])]
         parts, settled = [], True
         for other in halves:
             shared = sorted(sizes[name] & sizes[other])
@@ -33,9 +33,9 @@ def mixing(evidence: Evidence, curves: pd.DataFrame, eval_set: str) -> Iterator[
             yield Finding("mixing", f"Loss of `{name}` on {eval_set}: {'; '.join(parts)}.", settled)
 
 
-def _by_setting(curves: pd.DataFrame) -> dict[tuple[str, ...], str]:
-    """The curve's name by everything else; as words, because a null is not equal to itself."""
-    return {tuple(map(str, row[1:])): str(row[0]) for row in curves.itertuples(index=False)}
+def _settings(curves: pd.DataFrame) -> list[tuple[str, tuple[str, ...]]]:
+    """Each curve's name and everything else of it; as words, because a null is not equal to itself."""
+    return [(str(row[0]), tuple(map(str, row[1:]))) for row in curves.itertuples(index=False)]
 
 
 def _against(evidence: Evidence, name: str, other: str, eval_set: str, sizes: list[int]) -> tuple[str, bool]:

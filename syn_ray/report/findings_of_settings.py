@@ -25,7 +25,7 @@ def guidance(evidence: Evidence, curves: pd.DataFrame, eval_set: str, reference_
     sizes = sizes_of(evidence.points)
     for key, group in drawn.groupby(["source", *SETTING, "prompts"], sort=False, dropna=False):
         ordered = group.sort_values("guidance_scale")
-        if len(ordered) < 2:
+        if len(ordered) < 2 or ordered["guidance_scale"].duplicated().any():  # mixed with several probabilities
             continue
         scales = {
             str(name): f"{scale:g}" for name, scale in ordered[["curve", "guidance_scale"]].itertuples(index=False)

@@ -72,6 +72,7 @@ HELD_OUT = "held_out"  # the eval_set of retrieval
 TRAINING_METRICS = ("loss", "top1")  # what the figures draw; top5 and others stand in the table when they are there
 IMAGE_METRICS = ("recognizability", "diversity")
 POWER = "power"
+CLASSES_NOTE = "Rows are classes, columns samples."
 
 
 class ReportError(MissingResultError):
@@ -140,7 +141,7 @@ class ReportInput:
     eval_sets: Sequence[str] = ()
     tables: Sequence[tuple[str, str, pd.DataFrame]] = ()
     samples: Sequence[CurveSamples] = ()
-    samples_note: str = "Rows are classes, columns samples."
+    samples_note: str = CLASSES_NOTE
     notes: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     not_run: Sequence[str] = ()

@@ -148,7 +148,7 @@ def _tables(report: ReportInput, sets: Sequence[str]) -> list[dict[str, Any]]:
         ("curves", "The curves", curves_table(report.results), False),
         *((name, caption, frame, False) for name, caption, frame in report.tables),
         *([("fits", fits_caption, fits_table(report.fits, report.results, sets), True)] if len(report.fits) else []),
-        ("results", "Every measured number, as in results.parquet", results_table(report.results), True),
+        ("results", "Every number behind the figures, as in results.parquet", results_table(report.results), True),
     ]
     return [
         {

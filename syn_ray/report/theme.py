@@ -2,12 +2,13 @@
 
 Third in the flow of this folder: used by `figures` and by the page's legends. Real images are red and dashed; synthetic
 sources go from blue to orange with guidance (Figure 3 of the paper), prompt sets and generators differ in marker and
-dash; mixed sources are violet. Hue alone never carries a difference: neighbours on the guidance ramp stay apart under
-simulated protanopia and deuteranopia (tested), and every curve is named in its tooltip and legend.
+dash; mixed sources go from violet to pink. Hue alone never carries a difference: neighbours on the guidance ramp stay
+apart under simulated protanopia and deuteranopia (tested), and every curve is named in its tooltip and legend.
 """
 
 from __future__ import annotations
 
+import collections
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,8 @@ FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif
 RAMP_LIGHT = ("#1f4e9e", "#3d8fd1", "#4d9c8b", "#cc9414", "#cf5208")
 RAMP_DARK = ("#5b8ff0", "#74bdf2", "#7fcbb8", "#f2d678", "#ff8a3c")
 REAL_LIGHT, REAL_DARK = "#b00d3e", "#ff5c7a"
-MIXED_LIGHT, MIXED_DARK = ("#7a4fb5", "#a98bd8"), ("#b79cf0", "#d9c8ff")
-UNGUIDED = 2  # the ramp's middle, for a synthetic source without a guidance scale
+MIXED_LIGHT, MIXED_DARK = ("#4b2c94", "#9057cf", "#cf6fb8"), ("#9d86f5", "#cbb2ff", "#f7b3e4")
+MIXED_DASHES = ([9, 2], [2, 2], [9, 2, 2, 2])
 REAL_DASHES = ([7, 4], [7, 3, 2, 3], [3, 3])
 VARIANTS = (
     ("circle", [1, 0]),
@@ -63,27 +64,29 @@ def assign_styles(results: pd.DataFrame) -> list[CurveStyle]:
     curves = list_curves(results)
     scales = sorted({float(value) for value in curves["guidance_scale"] if not pd.isna(value)})
     variants: dict[tuple[str, ...], int] = {}
-    counts = {"real": 0, "mixed": 0}
+    real = 0
+    mixed: collections.Counter[float | None] = collections.Counter()
     styles = []
     for row in curves.to_dict("records"):
-        if row["source"] in counts:
-            place = counts[row["source"]]
-            counts[row["source"]] += 1
-            styles.append(
-                _real_style(row["curve"], place) if row["source"] == "real" else _mixed_style(row["curve"], place)
-            )
+        share = None if pd.isna(row["guidance_scale"]) else _share(scales, float(row["guidance_scale"]))
+        if row["source"] == "real":
+            styles.append(_real_style(row["curve"], real))
+            real += 1
+            continue
+        if row["source"] == "mixed":
+            styles.append(_mixed_style(row["curve"], share, mixed[share]))
+            mixed[share] += 1
             continue
         key = tuple(str(row[column]) for column in ("generator", "model_id", "prompts", "objective", "model"))
         marker, dash = VARIANTS[variants.setdefault(key, len(variants)) % len(VARIANTS)]
-        share = None if pd.isna(row["guidance_scale"]) else _share(scales, float(row["guidance_scale"]))
         styles.append(CurveStyle(row["curve"], ramp(RAMP_LIGHT, share), ramp(RAMP_DARK, share), marker, tuple(dash)))
     return styles
 
 
 def ramp(stops: Sequence[str], share: float | None) -> str:
-    """The colour at `share` (0 to 1) of the way through the stops, mixed linearly between two."""
+    """The colour at `share` (0 to 1) of the way through the stops, mixed between two; without a share, the middle."""
     if share is None:
-        return stops[UNGUIDED]
+        return stops[len(stops) // 2]
     position = share * (len(stops) - 1)
     left = min(int(position), len(stops) - 2)
     weight = position - left
@@ -133,5 +136,7 @@ def _real_style(curve: str, place: int) -> CurveStyle:
     return CurveStyle(curve, REAL_LIGHT, REAL_DARK, "diamond", tuple(REAL_DASHES[place % len(REAL_DASHES)]))
 
 
-def _mixed_style(curve: str, place: int) -> CurveStyle:
-    return CurveStyle(curve, MIXED_LIGHT[place % 2], MIXED_DARK[place % 2], "triangle-up", (9, 2))
+def _mixed_style(curve: str, share: float | None, place: int) -> CurveStyle:
+    """The `place`-th of the curves of one guidance scale, which differ in how often an image is synthetic."""
+    dash = tuple(MIXED_DASHES[place % len(MIXED_DASHES)])
+    return CurveStyle(curve, ramp(MIXED_LIGHT, share), ramp(MIXED_DARK, share), "triangle-up", dash)

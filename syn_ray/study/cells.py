@@ -18,7 +18,7 @@ from syn_ray.study.curves import Curve, MixedCurves, RealCurve, SyntheticCurves
 if TYPE_CHECKING:
     from syn_ray.study.config import StudyConfig
 
-PAIR_CAPTIONS = "pair_captions"
+PAIR_CAPTIONS = str(PairCaptions.model_fields["kind"].default)
 
 
 def cells(study: StudyConfig) -> list[Curve]:

@@ -9,7 +9,14 @@ import pydantic
 
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config, Name
 from syn_ray.core.errors import nearest
-from syn_ray.datasets.config import FolderImages, ImageText, RealImages
+from syn_ray.datasets.config import (
+    EmbeddedImages,
+    FolderImages,
+    ImageText,
+    ParquetImages,
+    RealImages,
+    WebDatasetImages,
+)
 from syn_ray.datasets.downstream import ZeroShotSet
 from syn_ray.datasets.vocabulary import Classes, class_names
 from syn_ray.datasets.zero_shot import ZERO_SHOT_SETS, named_classes, zero_shot_set
@@ -20,7 +27,7 @@ from syn_ray.report.inputs import DOWNSTREAM, HELD_OUT, IMAGES
 from syn_ray.score.config import ScoreConfig
 from syn_ray.study.cells import bare_classes, cells
 from syn_ray.study.curves import Curve, Curves, Sizes
-from syn_ray.train.config import ClassifyConfig, TrainConfig
+from syn_ray.train.config import ClassifyConfig, TrainConfig, objective_of
 
 CAPTIONS = ("captions", "model_captions")
 LEAST_SIZES = 3
@@ -88,8 +95,7 @@ class StudyConfig(Config):
     @classmethod
     def _score_labels_alone(cls, data: Any) -> Any:
         """A study of CLIP has no scores unless it asks for them, which is a mistake that is told."""
-        train = data.get("train") if isinstance(data, dict) else None
-        clip = isinstance(train, dict) and train.get("objective") == "clip"
+        clip = isinstance(data, dict) and objective_of(data.get("train", {})) == "clip"
         return {"score": None} | data if clip else data
 
     @pydantic.model_validator(mode="after")
@@ -98,11 +104,11 @@ class StudyConfig(Config):
         (_check_clip if self.trains_clip else _check_classify)(self)
         if not self.evaluation_sets:
             raise ValueError("evaluation_sets: name at least one")
-        for name in [*self.evaluation_sets, *self.downstream]:
-            if name in RESERVED:
+        for name in self.evaluation_sets:
+            if name == IMAGES or (name in RESERVED and self.trains_clip):
                 raise ValueError(f"evaluation_sets: '{name}' is {RESERVED[name]} in results; rename it")
-            if name in self.evaluation_sets and name in self.downstream:
-                raise ValueError(f"downstream: '{name}' is an evaluation set as well; rename one")
+            if name in self.downstream:
+                raise ValueError(f"evaluation_sets: '{name}' is one of the downstream sets as well; rename it")
         if isinstance(self.real, FolderImages) and self.real.subset:
             raise ValueError("real: subset is for evaluation sets; training images are of every class")
         _check_places("evaluation_sets, downstream", [*self.evaluation_sets.values(), *self.downstream.values()])
@@ -127,15 +133,19 @@ class StudyConfig(Config):
     def evaluation_sources(self) -> dict[str, EvaluationSource | PairSource]:
         """The evaluation sets as sources; after them the downstream sets and the pairs held out."""
         sources: dict[str, EvaluationSource | PairSource] = {
-            name: EvaluationSource(images=images, classes=bare_classes(self.classes, images), image=self.image)
-            for name, images in self.evaluation_sets.items()
+            name: self._evaluation_source(images, self.classes) for name, images in self.evaluation_sets.items()
         }
         for name, images in self.downstream.items():
-            classes = bare_classes(zero_shot_set(name).class_names, images)
-            sources[name] = EvaluationSource(images=images, classes=classes, image=self.image)
+            sources[name] = self._evaluation_source(images, name)
         if self.pairs is not None and self.pairs.held_out:
             sources[HELD_OUT] = PairSource(pairs=self.pairs, split="held_out", study_seed=self.seed, image=self.image)
         return sources
+
+    def _evaluation_source(self, images: RealImages, classes: Classes) -> EvaluationSource:
+        # A label of CLIP's is a place in the list of names that it is told, whatever order the files have.
+        if self.trains_clip and isinstance(images, ParquetImages | WebDatasetImages) and images.classes is None:
+            images = images.model_copy(update={"classes": classes})
+        return EvaluationSource(images=images, classes=bare_classes(classes, images), image=self.image)
 
     def zero_shot_set(self, name: str) -> ZeroShotSet:
         """What CLIP is told of an evaluation set or a downstream set: the class names, the templates, the metric."""
@@ -194,7 +204,7 @@ def _check_places(where: str, sets: Sequence[RealImages]) -> None:
     """One name, one folder: what is made of images is called by their name, wherever they lie."""
     paths: dict[str, str] = {}
     for images in sets:
-        if isinstance(images, FolderImages) and paths.setdefault(images.name, images.path) != images.path:
+        if not isinstance(images, EmbeddedImages) and paths.setdefault(images.name, images.path) != images.path:
             raise ValueError(
                 f"{where}: '{images.name}' names the images in '{paths[images.name]}' and those in '{images.path}'; "
                 "give each a name of its own"

@@ -10,7 +10,7 @@ from syn_ray.core.artifact import read_artifact
 from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
-from syn_ray.datasets.config import FolderImages, is_at_hand
+from syn_ray.datasets.config import EmbeddedPairs, absent_path, is_at_hand
 from syn_ray.datasets.real import check_classes
 from syn_ray.datasets.vocabulary import ClassInfo, class_infos, class_names
 from syn_ray.evaluate.evaluation import Classification, Evaluation, Retrieval, Task, ZeroShot
@@ -20,13 +20,12 @@ from syn_ray.generate.config import (
     MixedSource,
     PairSource,
     RealSource,
-    SyntheticSource,
     directory_name,
 )
-from syn_ray.generate.work import Request, check_images, total_rows
+from syn_ray.generate.work import Request, check_images, check_pairs, total_rows
 from syn_ray.prompts.config import WordNetPrompts, without_limit
 from syn_ray.prompts.sets import make_prompt_set
-from syn_ray.prompts.tokens import check_words
+from syn_ray.prompts.tokens import check_captions, check_words
 from syn_ray.score.scoring import Scoring
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.study.config import StudyConfig
@@ -171,15 +170,18 @@ class StudyPlan:
 
     @property
     def absent_images(self) -> dict[str, str]:
-        """Folders of real images that are not on this machine, by the name of their set in the study."""
-        sets = {"real": self.config.real, **self.config.evaluation_sets, **self.config.downstream}
-        folders = {name: images for name, images in sets.items() if isinstance(images, FolderImages)}
-        return {name: images.path for name, images in folders.items() if not is_at_hand(images)}
+        """Real images that are not on this machine, by the name of their set in the study."""
+        config = self.config
+        sets = {"real": config.real, "pairs": config.pairs, **config.evaluation_sets, **config.downstream}
+        absent = {name: absent_path(images) for name, images in sets.items() if images is not None}
+        return {name: path for name, path in absent.items() if path is not None}
 
     def check_prompts(self) -> None:
         """Raises a UserError where a generator does not know a class's words, or a prompt set too little of a class."""
-        for source in (curve.source for curve in self.curves):
-            if isinstance(source, SyntheticSource) and source.classes is not None:
+        for source in (curve.drawn for curve in self.curves):
+            if source is not None and self.config.pairs is not None:
+                check_captions(source.generator.model_id, self.config.pairs)
+            elif source is not None:
                 check_words(source.generator.model_id, self.class_names)
                 prompts = without_limit(source.prompts)
                 if isinstance(prompts, WordNetPrompts):
@@ -207,6 +209,9 @@ class StudyPlan:
 
     def check_sizes(self) -> None:
         """Raises a UserError where a real source has fewer images than are asked of it and are copied already."""
+        if isinstance(self.config.pairs, EmbeddedPairs):
+            for request in self.image_requests:
+                check_pairs(request, self.images)
         for curve in self.curves:
             if isinstance(curve.source, RealSource):
                 largest = curve.dataset_sizes[-1]

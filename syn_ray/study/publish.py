@@ -16,7 +16,7 @@ from syn_ray.core.artifact import git_commit, package_versions, read_artifact
 from syn_ray.core.config import defaults_not_from_paper
 from syn_ray.core.storage import Storage
 from syn_ray.generate.config import AnySource
-from syn_ray.report.inputs import DOWNSTREAM, HELD_OUT, IMAGES, CurveSamples, ReportInput
+from syn_ray.report.inputs import CLASSES_NOTE, DOWNSTREAM, HELD_OUT, IMAGES, CurveSamples, ReportInput
 from syn_ray.report.zero_shot import downstream_table, retrieval_table
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.shards.reader import read_samples
@@ -29,7 +29,6 @@ from syn_ray.study.status import curve_status
 
 SAMPLES_PER_CLASS = 8
 SAMPLES_OF_PAIRS = 8
-CLASSES_NOTE = "Rows are classes, columns samples."
 PAIRS_NOTE = "Columns are captions, the same in every source."
 EXAMPLE_PROMPTS = 4
 POINT_INTERVAL_METHOD = (
@@ -154,7 +153,8 @@ def _curve_samples(plan: StudyPlan, curve: Curve) -> CurveSamples | None:
 def _first_samples(plan: StudyPlan, source: AnySource, curve: Curve) -> list[dict[str, Any]]:
     directory = plan.source_directory(source)
     manifest = read_manifest(directory)
-    wanted = min(SAMPLES_PER_CLASS * len(plan.class_names), plan.images_needed(curve))
+    shown = SAMPLES_OF_PAIRS if plan.config.trains_clip else SAMPLES_PER_CLASS * len(plan.class_names)
+    wanted = min(shown, plan.images_needed(curve))
     there = manifest.available(wanted) if manifest else 0
     if manifest is None or not there:
         return []
@@ -167,6 +167,8 @@ def _notes(plan: StudyPlan) -> list[str]:
         stand_ins += [f"score.{line}" for line in defaults_not_from_paper(plan.config.score)]
     for name, generator in plan.config.generators.items():
         stand_ins += [f"generators.{name}.{line}" for line in defaults_not_from_paper(generator)]
+    for curves in plan.config.curves:
+        stand_ins += [f"curves.{line}" for line in defaults_not_from_paper(curves)]
     for use in prompt_uses(plan):
         stand_ins += [f"prompts.{use.name}.{line}" for line in defaults_not_from_paper(use.config)]
     if "long_prompts" not in plan.config.model_fields_set:

@@ -11,13 +11,15 @@ from rich.console import Console
 
 from syn_ray.core.artifact import read_artifact
 from syn_ray.core.errors import SynRayError, UserError, root_cause
-from syn_ray.core.resources import Resources
-from syn_ray.datasets.config import is_at_hand
+from syn_ray.core.resources import PoolResources, Resources
+from syn_ray.datasets.config import EmbeddedImages
+from syn_ray.datasets.pair_index import pairs_beside
 from syn_ray.datasets.real import open_images
+from syn_ray.datasets.stage import index_pairs
 from syn_ray.evaluate.stage import evaluate_runs
 from syn_ray.generate.config import EvaluationSource
 from syn_ray.generate.stage import check_generator, drawing_device, make_images
-from syn_ray.generate.work import device_change
+from syn_ray.generate.work import check_pairs, device_change, needed_pairs
 from syn_ray.prompts.stage import write_prompts
 from syn_ray.score.stage import check_classifier, score_images
 from syn_ray.shards.manifest import read_manifest
@@ -44,7 +46,7 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
         tell_devices(plan, resources, console)
         with beating(plan.root, "preparing"):
             check_models(plan, resources)
-            prepare_prompts(plan, resources, console)
+            prepare_data(plan, resources, console)
         coordinator = start_coordinator(plan, resources)
         with shown(plan, coordinator, console):
             try:
@@ -74,17 +76,11 @@ def tell_devices(plan: StudyPlan, resources: Resources, console: Console) -> Non
 
 
 def check_models(plan: StudyPlan, resources: Resources) -> None:
-    """Builds the model that is to be trained, loads the one that scores, and opens the evaluation sets.
-
-    Before anything is paid for: what is not there would be missed when the images are made and the models trained.
+    """Builds the model that is to be trained and loads the one that scores, before anything is paid for.
 
     Raises:
         UserError: one of them is not there, or does not go with the images or the classes.
     """
-    for source in plan.evaluation_sources.values():
-        made = read_artifact(plan.source_directory(source), source.fingerprint) is not None
-        if isinstance(source, EvaluationSource) and is_at_hand(source.images) and not made:
-            open_images(source.images, source.classes)
     try:
         ray.get(ray.remote(check_model).options(num_cpus=0).remote(plan.config.train))
     except ray.exceptions.RayError as error:
@@ -95,6 +91,45 @@ def check_models(plan: StudyPlan, resources: Resources) -> None:
 def _check_classifier(plan: StudyPlan, resources: Resources) -> None:
     if plan.config.score is not None and any(curve_status(plan, curve).scored is False for curve in plan.curves):
         check_classifier(plan.config.score, plan.class_infos, resources.score)
+
+
+def prepare_data(plan: StudyPlan, resources: Resources, console: Console) -> None:
+    """Opens the evaluation sets, indexes the pairs, and has prompts written: what would be missed when more is paid.
+
+    Raises:
+        UserError: something is not there or too few, or as `prepare_prompts`.
+    """
+    missing = [
+        source
+        for source in plan.evaluation_sources.values()
+        if isinstance(source, EvaluationSource)
+        and not isinstance(source.images, EmbeddedImages)
+        and read_artifact(plan.source_directory(source), source.fingerprint) is None
+    ]
+    try:  # by a task, as the images need not be where the driver is
+        ray.get([ray.remote(_open).options(num_cpus=0).remote(source) for source in missing])
+    except ray.exceptions.RayError as error:
+        raise root_cause(error, SynRayError, "opening the evaluation sets failed") from error
+    prepare_pairs(plan, resources)
+    prepare_prompts(plan, resources, console)
+
+
+def _open(source: EvaluationSource) -> None:
+    open_images(source.images, source.classes)
+
+
+def prepare_pairs(plan: StudyPlan, resources: Resources) -> None:
+    """Indexes as many pairs as the study needs.
+
+    Raises:
+        UserError: there are no pairs, or fewer than the largest dataset asks for.
+    """
+    generate = plan.resolve_shard_size(resources.generate)
+    for request in [*plan.image_requests, *plan.evaluation_requests]:
+        needed = needed_pairs(request, plan.images, generate)
+        if needed is not None:
+            index_pairs(*needed, pairs_beside(plan.images), PoolResources())
+        check_pairs(request, plan.images)
 
 
 def prepare_prompts(plan: StudyPlan, resources: Resources, console: Console) -> None:
@@ -122,7 +157,7 @@ def write_sets(plan: StudyPlan, uses: Sequence[PromptUse], resources: Resources,
 def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> None:
     """Makes the images of every curve, and the evaluation sets."""
     tell_devices(plan, resources, console)
-    prepare_prompts(plan, resources, console)
+    prepare_data(plan, resources, console)
     generate = plan.resolve_shard_size(resources.generate)
     generators = [curve.drawn.generator for curve in plan.curves if curve.drawn is not None]
     for generator in {generator.fingerprint: generator for generator in generators}.values():
@@ -169,9 +204,9 @@ def evaluate_stage(plan: StudyPlan, resources: Resources, console: Console) -> N
     make_images(plan.evaluation_requests, plan.images, resources.generate)
     evaluations = [e for curve in plan.curves for run in plan.runs(curve) for e in plan.evaluations(run)]
     for artifact in evaluate_runs(evaluations, resources.evaluate):
-        console.print(
-            f"{artifact.name}: loss {artifact.result['loss']:.3f}, top-1 {artifact.result['top1']:.3f}", highlight=False
-        )
+        figures = {name: value for name, value in artifact.result.items() if isinstance(value, float)}
+        words = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        console.print(f"{artifact.name}: {words}", highlight=False)
 
 
 STAGES: dict[str, Callable[[StudyPlan, Resources, Console], None]] = {

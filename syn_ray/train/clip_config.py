@@ -115,6 +115,8 @@ class ClipConfig(Config):
 def _built_in(name: str) -> dict[str, Any]:
     """open_clip's own file of a model; the package itself is not imported, because that takes seconds."""
     files = _built_in_files()
+    if name.startswith("coca_"):
+        raise UserError(f"model: '{name}' is a CoCa model, whose second loss is not trained here; choose another")
     if name not in files:
         hint = nearest(name, files)
         raise UserError(

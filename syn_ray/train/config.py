@@ -126,14 +126,15 @@ class ClassifyConfig(Config):
         return self.augment.mixup_alpha > 0 or self.augment.cutmix_alpha > 0
 
 
-def _objective(value: Any) -> Any:
+def objective_of(value: Any) -> Any:
+    """What a training configuration, or what is to become one, says it trains."""
     return value.get("objective", "classify") if isinstance(value, dict) else getattr(value, "objective", None)
 
 
 TrainConfig = Annotated[
     Annotated[ClassifyConfig, pydantic.Tag("classify")] | Annotated[ClipConfig, pydantic.Tag("clip")],
     pydantic.Discriminator(
-        _objective,
+        objective_of,
         custom_error_type="objective",
         custom_error_message="there is no such objective; choose from classify, clip",
     ),

@@ -11,7 +11,7 @@ from syn_ray.report.inputs import CURVE_COLUMNS, DOWNSTREAM, HELD_OUT
 from syn_ray.report.tables import point_table
 from syn_ray.report.zero_shot import downstream_table, retrieval_table
 
-ABOUT = {
+ABOUT: dict[str, dict[str, object]] = {
     "real": {"source": "real"},
     "sd-g2": {"source": "synthetic", "generator": "sd", "guidance_scale": 2.0, "prompts": "pair_captions"},
     "sd-g4": {"source": "synthetic", "generator": "sd", "guidance_scale": 4.0, "prompts": "pair_captions"},

@@ -1,10 +1,12 @@
 """Studies of CLIP: what their files come to, what is refused, and one run from pairs to report."""
 
+import io
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
@@ -127,6 +129,44 @@ def test_what_does_not_go_with_the_objective_is_one_line(study, change, message)
     assert "\n" not in str(caught.value)
 
 
+def _checked(plan):
+    plan.check_prompts()
+    plan.check_images()
+    plan.check_sizes()
+
+
+def _refused(tmp_path, *changes):
+    with pytest.raises(UserError) as caught:
+        _checked(_plan(tmp_path, *changes))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_there_is_looked_at_before_anything_is_paid_for(tmp_path):
+    assert _refused(tmp_path, "dataset_sizes=[128,256,30000]", "fit_window=[128,30000]") == (
+        "dataset size 30000 is beyond 'pairs-pool', which has 19000 pairs; give at most 19000"
+    )
+    own = "pairs={kind: parquet, path: x, name: mine}"
+    assert _refused(tmp_path, own).startswith(
+        "pairs: generator 'embedded:stable-diffusion' never learned the words of 'mine'; take another generator"
+    )
+    assert _refused(tmp_path, "downstream.digits.name=shades").startswith(
+        "classes: the embedded images 'shades' are of dark, "
+    )
+
+
+def test_labels_of_files_are_brought_into_the_order_of_clips_names(tmp_path):
+    changes = ["downstream.pets={kind: webdataset, path: x, name: pets}"]
+    changes += ["evaluation_sets.mine={kind: parquet, path: y, name: mine, classes: [a, b]}"]
+    changes += ["evaluation_sets.more={kind: parquet, path: z, name: more}"]
+    clip, supervised = load_study("embedded-clip", changes), load_study("quickstart", changes[2:])
+    sources = {name: source.model_dump() for name, source in clip.evaluation_sources().items()}
+    asked = [sources[name]["images"]["classes"] for name in ("pets", "mine", "more")]
+    assert asked == ["pets", ("a", "b"), "fashion"]
+    # A classifier's labels count as they stand, as they always did.
+    assert supervised.evaluation_sources()["more"].model_dump()["images"]["classes"] is None
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, ray_cluster):
     """A finished tiny study of three arms."""
@@ -186,6 +226,31 @@ class TestThreeArms:
         mine = finished.results.query("run == @run.name and eval_set == 'v2'").set_index("metric")["value"]
         assert mine["loss"] == pytest.approx(metrics(found)["loss"], abs=1e-4)
         assert mine["top1"] == pytest.approx(metrics(found)["top1"], abs=1e-4)
+
+    def test_each_stage_alone_finds_everything_done(self, finished):
+        from syn_ray.core.resources import Resources
+        from syn_ray.study.session import run_stage
+
+        said = io.StringIO()
+        for stage in ("generate", "train", "evaluate"):
+            run_stage(stage, finished.plan, Resources(), Console(file=said, width=300))
+        assert "on held_out: image to text recall at 1 0." in said.getvalue()
+        assert "on digits: loss " in said.getvalue()
+        with pytest.raises(UserError, match=r"^study 'embedded-clip' trains CLIP, whose pairs have no labels; leave"):
+            run_stage("score", finished.plan, Resources(), Console(file=said))
+
+    @pytest.mark.usefixtures("ray_cluster")
+    def test_what_is_missing_is_told_before_anything_is_paid_for(self, tmp_path):
+        from syn_ray.study.runner import run_study
+
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        for name, words in (("empty", "pets"), ("absent", "not there|no such|does not|there is no|holds no")):
+            change = f"downstream.pets={{kind: webdataset, path: '{tmp_path}/{name}', name: pets}}"
+            with pytest.raises(UserError, match=words) as caught:
+                run_study("embedded-clip", tmp_path / "storage", overrides=[*TINY, change])
+            assert "\n" not in str(caught.value)
+        assert not (tmp_path / "storage" / "images").exists()
 
     def test_a_second_run_redoes_nothing(self, finished):
         from syn_ray.study.runner import run_study

@@ -86,7 +86,10 @@ TINY = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}
     [
         ({"model": "ViT-B-61"}, "train: model: open_clip has no 'ViT-B-61'; did you mean 'ViT-B-16'?"),
         ({"model": "x" * 9}, "train: model: open_clip has no 'xxxxxxxxx'; open_clip.list_models() names them all"),
-        ({"model": "coca_ViT-L-14"}, "train: model: open_clip has no 'coca_ViT-L-14'; did you mean 'ViT-L-14'?"),
+        (
+            {"model": "coca_ViT-L-14"},
+            "train: model: 'coca_ViT-L-14' is a CoCa model, whose second loss is",
+        ),
         ({"modle": "x"}, "unknown key 'train.modle'; did you mean 'model'?"),
         ({"optimizer": {"warmup": 1}}, "unknown key 'train.optimizer.warmup'; did you mean 'warmup_steps'?"),
         ({"augment": {"crop_scale": [0.5, 0.2]}}, "train.augment: crop_scale [0.5, 0.2] is no range of fractions;"),
