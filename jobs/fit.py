@@ -1,4 +1,7 @@
-"""`ray job submit --working-dir . -- python jobs/fit.py STUDY [--storage URI]`: the same as `syn-ray fit`."""
+"""`syn-ray fit` as a job: `ray job submit --working-dir . -- python jobs/fit.py STUDY --storage URI`.
+
+URI: what all nodes see; the default lies in the job\'s own directory and goes with it.
+"""
 
 import sys
 

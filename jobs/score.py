@@ -1,4 +1,7 @@
-"""`ray job submit --working-dir . -- python jobs/score.py STUDY [--storage URI]`: the same as `syn-ray score`."""
+"""`syn-ray score` as a job: `ray job submit --working-dir . -- python jobs/score.py STUDY --storage URI [--resources FILE]`.
+
+URI: what all nodes see; the default lies in the job\'s own directory and goes with it.
+"""
 
 import sys
 

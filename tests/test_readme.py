@@ -34,7 +34,8 @@ def test_links_lead_somewhere(target):
     assert (ROOT / target).exists()
 
 
-def test_the_study_in_the_readme_is_one():
-    text = README.split("```yaml\n")[1].split("```")[0]
-    study = validate(StudyConfig, {"name": "mine"} | yaml.safe_load(text), "README")
-    assert len(study.cells()) == 7
+def test_the_studies_in_the_readme_are_studies():
+    texts = [part.split("```")[0] for part in README.split("```yaml\n")[1:]]
+    studies = [validate(StudyConfig, {"name": "mine"} | yaml.safe_load(text), "README") for text in texts]
+    assert [len(study.cells()) for study in studies] == [7, 4]
+    assert [study.trains_clip for study in studies] == [False, True]

@@ -33,6 +33,7 @@ class PoolResources(_StageResources):
     max_actors: pydantic.PositiveInt | Literal["auto"] = "auto"
     """`auto`: as many as the cluster has, or can grow to have, room for."""
     cpus_per_actor: pydantic.PositiveFloat = 1.0
+    """Logical CPUs that an actor holds; more leave room for what decodes and encodes beside the model."""
     gpus_per_actor: pydantic.NonNegativeFloat | Literal["auto"] = "auto"
     """`auto`: 1 where the cluster has GPUs or can grow to have them, else 0."""
     batch_size: pydantic.PositiveInt | Literal["auto"] = "auto"
@@ -70,6 +71,7 @@ class GenerateResources(PoolResources):
     compile: bool = False
     """torch.compile for the denoiser: minutes before the first image of each actor."""
     channels_last: bool = False
+    """Convolutions with channels as the innermost dimension: faster on most GPUs."""
     vae_slicing: bool = False
     """The autoencoder decodes one image at a time: less memory."""
 
@@ -90,8 +92,11 @@ class TrainResources(_StageResources):
     """Workers that train one model together."""
 
     num_workers: pydantic.PositiveInt = 1
+    """Processes that train one model together, each on a share of every batch."""
     use_gpu: bool | Literal["auto"] = "auto"
+    """One GPU for each worker. `auto`: where the cluster has GPUs or can grow to have them."""
     cpus_per_worker: pydantic.PositiveFloat = 1.0
+    """Logical CPUs that a worker holds, its loader processes included."""
     loader_workers: pydantic.NonNegativeInt | Literal["auto"] = "auto"
     """Processes that decode images for each training worker; 0 decodes in the worker itself. `auto`: as many as the
     worker has CPUs, less one."""
@@ -102,6 +107,7 @@ class TrainResources(_StageResources):
     gradient_checkpointing: bool = False
     """CLIP's activations are computed again instead of kept: less memory, a quarter more time, the same result."""
     max_failures: pydantic.NonNegativeInt = 3
+    """How often a group of workers is started again before a run counts as failed."""
 
     def on_gpu(self, cluster: Mapping[str, float]) -> bool:
         """Whether workers train on GPUs, on a cluster with these resources."""

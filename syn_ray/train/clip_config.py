@@ -1,6 +1,6 @@
 """What a CLIP training run is. How it runs (workers, GPUs, caches) stands in `core.resources.TrainResources`.
 
-The paper gives the model, the epochs and the arms (sections 5b and 7 of the notes); every other default here stands in
+The paper gives the model, the epochs (appendix B) and the arms; every other default here stands in
 for a value that could not be found, is marked so, and is listed in the report.
 
 Source of the stand-ins: open_clip's LAION-400M recipe for ViT-B/16 (its README and PRETRAINED.md).

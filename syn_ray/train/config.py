@@ -2,7 +2,7 @@
 
 How a run is made (workers, GPUs, caches) stands in `core.resources.TrainResources`.
 
-The paper gives the backbone, the image size and the number of steps (section 5a of the notes); every other default here
+The paper gives the backbone, the image size and the number of steps (appendix A); every other default here
 stands in for a value that could not be found, is marked so, and is listed in the report.
 
 Source of the stand-ins: big_vision's ViT-B/16 ImageNet recipe ("medium2"), whose evaluation chain the paper shares.
