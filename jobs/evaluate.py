@@ -1,6 +1,8 @@
-"""`syn-ray evaluate` as a job: `ray job submit --working-dir . -- python jobs/evaluate.py STUDY --storage URI [--resources FILE]`.
+"""The same as `syn-ray evaluate`, as a job.
 
-URI: what all nodes see; the default lies in the job\'s own directory and goes with it.
+    ray job submit --working-dir . -- python jobs/evaluate.py STUDY --storage URI [--resources FILE]
+
+URI is what all nodes see: the default lies in the job's own directory and goes with it.
 """
 
 import sys

@@ -1,6 +1,8 @@
-"""`syn-ray fit` as a job: `ray job submit --working-dir . -- python jobs/fit.py STUDY --storage URI`.
+"""The same as `syn-ray fit`, as a job.
 
-URI: what all nodes see; the default lies in the job\'s own directory and goes with it.
+    ray job submit --working-dir . -- python jobs/fit.py STUDY --storage URI
+
+URI is what all nodes see: the default lies in the job's own directory and goes with it.
 """
 
 import sys
