@@ -81,5 +81,5 @@ def test_contributing_names_the_same_lengths():
 
 @pytest.mark.parametrize("job", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.name)
 def test_jobs_are_thin(job):
-    assert len(job.read_text().splitlines()) <= 12
+    assert len(job.read_text().splitlines()) <= 13
     assert "from syn_ray.cli import main" in job.read_text()
