@@ -100,7 +100,7 @@ def test_images_are_those_of_a_study_that_nobody_killed(storage):
     from syn_ray.generate.render import make_renderer
 
     for curve in open_study("quickstart", storage, TINY).curves:
-        generator = curve.drawn and load_generator(curve.drawn.generator, GenerateResources())
+        generator = load_generator(curve.drawn.generator, GenerateResources()) if curve.drawn else None
         renderer = make_renderer(curve.parts[0], generator)
         directory = Storage(storage / "images" / directory_name(curve.parts[0]))
         manifest = open_source(directory)
@@ -117,11 +117,13 @@ def test_models_are_those_of_a_study_that_nobody_killed(storage, tmp_path):
 
     from syn_ray.train.checkpoint import CheckpointFile
     from syn_ray.train.classify import train_classifier
+    from syn_ray.train.config import ClassifyConfig
     from syn_ray.train.execution import Execution
 
     plan = open_study("quickstart", storage, TINY)
     for run in [run for curve in plan.curves for run in plan.runs(curve)]:
         samples = read_samples(run.images[0], open_source(run.images[0]), run.dataset_size)
+        assert isinstance(run.config, ClassifyConfig)
         execution = Execution(CheckpointFile(Storage(tmp_path), run.name))
         model = train_classifier(
             run.config, samples, execution, num_classes=10, seed=run.seed, dataset_size=run.dataset_size
