@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import math
 import time
@@ -10,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
-from ray.data import ActorPoolStrategy
 
+from syn_ray.actors import on_actors
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
-from syn_ray.core.errors import MissingResultError, SynRayError, root_cause
+from syn_ray.core.errors import MissingResultError, SynRayError
 from syn_ray.core.resources import EvaluateResources
 from syn_ray.evaluate.evaluation import PREDICTIONS, Evaluation
 
@@ -45,26 +45,17 @@ def evaluate_runs(evaluations: Sequence[Evaluation], resources: EvaluateResource
 
 
 def _run(work: list[list[Evaluation]], resources: EvaluateResources) -> None:
-    cluster = ray.cluster_resources()
-    gpus = resources.gpus(cluster)
-    most = resources.actors(cluster, gpus, math.ceil(len(work) / MODELS_AN_ACTOR))
-    rows = ray.data.from_items([{"work": n} for n in range(len(work))], override_num_blocks=len(work)).map_batches(
+    batch_size = BATCH_SIZE if resources.batch_size == "auto" else resources.batch_size
+    done = on_actors(
+        [{"work": number} for number in range(len(work))],
         _Judge,
-        fn_constructor_kwargs={
-            "work": work,
-            "batch_size": BATCH_SIZE if resources.batch_size == "auto" else resources.batch_size,
-            "cache_bytes": resources.decoded_cache_bytes,
-        },
-        batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
-        num_cpus=resources.cpus_per_actor,
-        num_gpus=gpus or None,
-        label_selector=resources.label_selector,
+        {"work": work, "batch_size": batch_size, "cache_bytes": resources.decoded_cache_bytes},
+        resources,
+        error=SynRayError,
+        what="evaluating failed",
+        most_actors=math.ceil(len(work) / MODELS_AN_ACTOR),
     )
-    try:
-        rows.take_all()
-    except ray.exceptions.RayError as error:
-        raise root_cause(error, SynRayError, "evaluating failed") from error
+    collections.deque(done, maxlen=0)
 
 
 class _Judge:

@@ -14,10 +14,10 @@ from typing import Any
 
 import pydantic
 import ray
-from ray.data import ActorPoolStrategy
 
+from syn_ray.actors import on_actors, try_once
 from syn_ray.core.artifact import Artifact
-from syn_ray.core.errors import GenerationError, root_cause
+from syn_ray.core.errors import GenerationError
 from syn_ray.core.resources import GenerateResources, PoolResources
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.pair_index import pairs_beside
@@ -92,20 +92,9 @@ def _run(
         )
         for job in jobs
     ]
-    most = resources.actors(ray.cluster_resources(), gpus, len(rows))
-    shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _ShardMaker,
-        fn_constructor_kwargs={"work": json.dumps(work), "on_images": on_images},
-        batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=2),
-        num_cpus=resources.cpus_per_actor,
-        num_gpus=gpus or None,
-        label_selector=resources.label_selector,
-    )
-    try:
-        yield from shards.iter_rows()
-    except ray.exceptions.RayError as error:
-        raise root_cause(error, GenerationError, "making images failed") from error
+    arguments = {"work": json.dumps(work), "on_images": on_images}
+    what = "making images failed"
+    return on_actors(rows, _ShardMaker, arguments, resources, error=GenerationError, what=what, gpus=gpus)
 
 
 class _ShardMaker:
@@ -160,9 +149,7 @@ def _class_names(source: AnySource) -> list[str] | None:
 
 
 def check_generator(config: GeneratorConfig, resources: GenerateResources) -> None:
-    """Loads a generator once on the resources of an actor, so that one that cannot start is an error and not a loop.
-
-    Ray restarts an actor whose start crashes for ever; a task is tried once.
+    """Loads a generator once, before a pool of actors does.
 
     Raises:
         UserError: the model is not there.
@@ -189,16 +176,9 @@ def _largest_gpu_batch(config: str, resources: str) -> int:
 
 
 def _once(function: Callable[[str, str], Any], config: GeneratorConfig, resources: GenerateResources) -> Any:
-    task = ray.remote(function).options(
-        num_cpus=resources.cpus_per_actor,
-        num_gpus=resources.gpus(ray.cluster_resources()),
-        max_retries=0,
-        label_selector=resources.label_selector,
-    )
-    try:
-        return ray.get(task.remote(config.model_dump_json(), resources.model_dump_json()))
-    except ray.exceptions.RayError as error:
-        raise root_cause(error, GenerationError, f"generator '{config.model_id}' cannot start") from error
+    arguments = (config.model_dump_json(), resources.model_dump_json())
+    what = f"generator '{config.model_id}' cannot start"
+    return try_once(function, *arguments, resources=resources, error=GenerationError, what=what)
 
 
 def _load(config: str, resources: str) -> ImageGenerator:

@@ -99,11 +99,8 @@ def open_job(
     directory = images / directory_name(source)
     artifact = read_artifact(directory, source.fingerprint)
     total, what = _total_rows(source, images, artifact, request.dataset_size)
-    if total is not None and request.dataset_size is not None and request.dataset_size > total:
-        raise UserError(
-            f"dataset size {request.dataset_size} is beyond '{source.name}', which has {total} {what}; "
-            f"give at most {total}"
-        )
+    if total is not None:
+        _check_size(request, total, what)
     dataset_size = request.dataset_size or total
     assert dataset_size is not None
     manifest = read_manifest(directory, source.fingerprint)
@@ -123,10 +120,15 @@ def check_pairs(request: Request, images: Storage) -> None:
     if isinstance(request.source, OfImages) or request.dataset_size is None:
         return
     pairs = open_pairs_of(request.source, pairs_beside(images))
-    if pairs is not None and pairs.complete and pairs.rows < request.dataset_size:
+    if pairs is not None and pairs.complete:
+        _check_size(request, pairs.rows, "pairs")
+
+
+def _check_size(request: Request, total: int, what: str) -> None:
+    if request.dataset_size is not None and request.dataset_size > total:
         raise UserError(
-            f"dataset size {request.dataset_size} is beyond '{request.source.name}', which has {pairs.rows} pairs; "
-            f"give at most {pairs.rows}"
+            f"dataset size {request.dataset_size} is beyond '{request.source.name}', which has {total} {what}; "
+            f"give at most {total}"
         )
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import ray
-from ray.data import ActorPoolStrategy
 
+from syn_ray.actors import on_actors, try_once
 from syn_ray.core.artifact import Artifact
-from syn_ray.core.errors import GenerationError, root_cause
+from syn_ray.core.errors import GenerationError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.prompts.cache import PromptJob, WrittenSet, complete_job, open_job, write_texts
@@ -40,40 +40,29 @@ def write_prompts(written: WrittenSet, dataset_size: int, prompts: Storage, reso
         GenerationError: the model cannot start, or writes nothing.
     """
     started = time.monotonic()
-    gpus = resources.gpus(ray.cluster_resources())
     batch_size = resources.batch_size
     if batch_size == "auto":
-        batch_size = GPU_BATCH_SIZE if gpus else CPU_BATCH_SIZE
+        batch_size = GPU_BATCH_SIZE if resources.gpus(ray.cluster_resources()) else CPU_BATCH_SIZE
     job = open_job(written, dataset_size, prompts, resources, batch_size)
     if job.missing():
-        _check_model(written, gpus, resources)
-        for entry in _run(job, gpus, resources):
+        what = f"prompt model '{written.prompts.model.model_id}' cannot start"
+        try_once(_load, written.model_dump_json(), resources=resources, error=GenerationError, what=what)
+        for entry in _run(job, resources):
             job.add(entry)
     return complete_job(job, time.monotonic() - started)
 
 
-def _run(job: PromptJob, gpus: float, resources: GenerateResources) -> Iterator[ShardEntry]:
+def _run(job: PromptJob, resources: GenerateResources) -> Iterator[ShardEntry]:
+    arguments = {
+        "written": job.written.model_dump_json(),
+        "uri": job.directory.uri,
+        "places": job.manifest.shard_size,
+        "batch_size": job.manifest.batch_size,
+    }
     rows = [{"first_place": place} for place in job.missing()]
-    most = resources.actors(ray.cluster_resources(), gpus, len(rows))
-    shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _ShardWriter,
-        fn_constructor_kwargs={
-            "written": job.written.model_dump_json(),
-            "uri": job.directory.uri,
-            "places": job.manifest.shard_size,
-            "batch_size": job.manifest.batch_size,
-        },
-        batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=2),
-        num_cpus=resources.cpus_per_actor,
-        num_gpus=gpus or None,
-        label_selector=resources.label_selector,
-    )
-    try:
-        for answer in shards.iter_rows():
-            yield ShardEntry.model_validate_json(answer["entry"])
-    except ray.exceptions.RayError as error:
-        raise root_cause(error, GenerationError, "writing prompts failed") from error
+    what = "writing prompts failed"
+    for answer in on_actors(rows, _ShardWriter, arguments, resources, error=GenerationError, what=what):
+        yield ShardEntry.model_validate_json(answer["entry"])
 
 
 class _ShardWriter:
@@ -89,19 +78,6 @@ class _ShardWriter:
         first_place = int(batch["first_place"][0])
         rows = self._writer.write(first_place, self._places, self._batch_size)
         return {"entry": [write_texts(self._directory, first_place, rows).model_dump_json()]}
-
-
-def _check_model(written: WrittenSet, gpus: float, resources: GenerateResources) -> None:
-    """Loads the model once on the resources of an actor: Ray restarts an actor whose start crashes for ever."""
-    task = ray.remote(_load).options(
-        num_cpus=resources.cpus_per_actor, num_gpus=gpus, max_retries=0, label_selector=resources.label_selector
-    )
-    try:
-        ray.get(task.remote(written.model_dump_json()))
-    except ray.exceptions.RayError as error:
-        raise root_cause(
-            error, GenerationError, f"prompt model '{written.prompts.model.model_id}' cannot start"
-        ) from error
 
 
 def _load(written: str) -> None:

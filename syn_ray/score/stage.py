@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import ray
-from ray.data import ActorPoolStrategy
 
+from syn_ray.actors import on_actors, try_once
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
-from syn_ray.core.errors import SynRayError, root_cause
+from syn_ray.core.errors import SynRayError
 from syn_ray.core.resources import PoolResources
 from syn_ray.datasets.vocabulary import ClassInfo
 from syn_ray.score.config import ScoreConfig
@@ -68,22 +67,14 @@ def score_images(scoring: Scoring, resources: PoolResources) -> Artifact:
 
 
 def check_classifier(config: ScoreConfig, classes: Sequence[ClassInfo], resources: PoolResources) -> None:
-    """Loads the classifier once on the resources of an actor: Ray restarts an actor whose start crashes for ever.
+    """Loads the classifier once, before a pool of actors does.
 
     Raises:
         UserError: it is not there, or nothing says which of its outputs is which class's.
         SynRayError: the process died while loading it.
     """
-    task = ray.remote(_load).options(
-        num_cpus=resources.cpus_per_actor,
-        num_gpus=resources.gpus(ray.cluster_resources()),
-        max_retries=0,
-        label_selector=resources.label_selector,
-    )
-    try:
-        ray.get(task.remote(config, classes))
-    except ray.exceptions.RayError as error:
-        raise root_cause(error, SynRayError, f"score.classifier '{config.classifier}' cannot start") from error
+    what = f"score.classifier '{config.classifier}' cannot start"
+    try_once(_load, config, classes, resources=resources, error=SynRayError, what=what)
 
 
 def _load(config: ScoreConfig, classes: Sequence[ClassInfo]) -> None:
@@ -94,24 +85,16 @@ def _load(config: ScoreConfig, classes: Sequence[ClassInfo]) -> None:
 
 def _look(scoring: Scoring, resources: PoolResources) -> list[dict[str, Any]]:
     """One row for each scored sample, in order."""
-    shards = [{"shard": shard.model_dump_json()} for shard in open_source(scoring.images).prefix(scoring.samples)]
-    cluster = ray.cluster_resources()
-    gpus = resources.gpus(cluster)
-    most = resources.actors(cluster, gpus, math.ceil(scoring.samples / IMAGES_AN_ACTOR))
-    batch_size = BATCH_SIZE if resources.batch_size == "auto" else resources.batch_size
-    rows = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
+    seen = on_actors(
+        [{"shard": shard.model_dump_json()} for shard in open_source(scoring.images).prefix(scoring.samples)],
         _Looker,
-        fn_constructor_kwargs={"scoring": scoring, "batch_size": batch_size},
-        batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
-        num_cpus=resources.cpus_per_actor,
-        num_gpus=gpus or None,
-        label_selector=resources.label_selector,
+        {"scoring": scoring, "batch_size": BATCH_SIZE if resources.batch_size == "auto" else resources.batch_size},
+        resources,
+        error=SynRayError,
+        what=f"scoring '{scoring.source}' failed",
+        most_actors=math.ceil(scoring.samples / IMAGES_AN_ACTOR),
     )
-    try:
-        return sorted(rows.take_all(), key=lambda row: int(row["sample_index"]))
-    except ray.exceptions.RayError as error:
-        raise root_cause(error, SynRayError, f"scoring '{scoring.source}' failed") from error
+    return sorted(seen, key=lambda row: int(row["sample_index"]))
 
 
 class _Looker:

@@ -54,8 +54,9 @@ def _expand(study: StudyConfig, entry: RealCurve | SyntheticCurves | MixedCurves
         if isinstance(entry, MixedCurves):
             probability = entry.synthetic_probability
             mixed = MixedSource(real=_pairs(study), synthetic=drawn, synthetic_probability=probability)
-            share = "" if probability == MixedCurves.model_fields["synthetic_probability"].default else probability
-            yield Curve(name=f"mixed-{name}{f'-p{share:g}' if share else ''}", source=mixed, **about)
+            usual = probability == MixedCurves.model_fields["synthetic_probability"].default
+            share = "" if usual else f"-p{probability:g}"
+            yield Curve(name=f"mixed-{name}{share}", source=mixed, **about)
         else:
             yield Curve(name=name, source=drawn, **about)
 
