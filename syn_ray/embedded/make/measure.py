@@ -30,7 +30,7 @@ from syn_ray.generate.families import GeneratorConfig
 from syn_ray.generate.protocol import ImageGenerator, Pixels, load_generator
 from syn_ray.score.diversity import diversity
 from syn_ray.score.recognizability import recognizability
-from syn_ray.study.config import built_in_studies
+from syn_ray.study.load import built_in_studies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
