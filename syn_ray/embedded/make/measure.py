@@ -1,6 +1,7 @@
 """Measures an embedded generator with the embedded classifier: the tables in README.md beside this file.
 
-Fifty images a class; macro F1, diversity, and the share of images that measure as their caption says.
+Fifty images a class and seed, drawn by the generator that studies use: macro F1, diversity, the share of images that
+measure as their caption says, images a second of this process, and the bytes of an image.
 Run: `python -m syn_ray.embedded.make.measure --generator imagen --grid grid.png`.
 """
 
@@ -12,23 +13,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydantic
 import timm
 import torch
+import yaml
 from PIL import Image
 
-from syn_ray.embedded import ASSETS, CLASS_NAMES, CLASSIFIER, asset_path
+from syn_ray.core.seeds import sample_seed
+from syn_ray.embedded import CLASS_NAMES, CLASSIFIER, asset_path
 from syn_ray.embedded.captions import attributes, compose
 from syn_ray.embedded.make.classifier import to_input
-from syn_ray.embedded.make.draw import Options, draw, load_drawer
 from syn_ray.embedded.make.idx import DEFAULT_DATA, TRAIN_SPLITS, load_fashion
+from syn_ray.generate.config import ImageFormat
+from syn_ray.generate.encode import encode_pixels
+from syn_ray.generate.families import GeneratorConfig
+from syn_ray.generate.protocol import ImageGenerator, Pixels, load_generator
 from syn_ray.score.diversity import diversity
 from syn_ray.score.recognizability import recognizability
+from syn_ray.study.load import built_in_studies
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 IMAGES_PER_CLASS = 50
 GUIDANCE_SCALES = (1.0, 1.5, 2.0, 4.0, 7.5)
+BATCH_SIZE = 64
+SAVED = ImageFormat(size_px=32, mode="L", codec="png")
+STUDY = "embedded-families"
+"""Says how each generator samples."""
 
 
 class Judge:
@@ -52,24 +66,39 @@ def balanced(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDAr
     return images[rows.reshape(-1)], labels[rows.reshape(-1)]
 
 
+def draw(generator: ImageGenerator, prompts: Sequence[str], guidance_scale: float, seed: int) -> Pixels:
+    """One image for each prompt, with the noise that a study of this seed gives the sample at that position."""
+    generator.prepare(list(dict.fromkeys(prompts)))
+    parts = []
+    for start in range(0, len(prompts), BATCH_SIZE):
+        part = prompts[start : start + BATCH_SIZE]
+        seeds = [sample_seed(seed, start + position) for position in range(len(part))]
+        parts.append(generator.generate(part, seeds, guidance_scale))
+    return np.concatenate(parts)
+
+
 def read_arguments() -> argparse.Namespace:
     """What to measure and how to sample."""
-    usual = Options()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with the idx files")
+    parser.add_argument("--generator", default="sd", help=f"a generator of the study {STUDY}: sd, imagen, muse")
+    parser.add_argument("--model", type=Path, help="a generator's folder, instead of the embedded one")
     parser.add_argument(
-        "--generator", default="stable-diffusion", help="an embedded one: stable-diffusion, imagen, muse"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="another setting, e.g. noise_level=200"
     )
-    parser.add_argument("--model", type=Path, help="a generator's folder, instead of an embedded one")
-    parser.add_argument("--steps", type=int, default=usual.steps)
-    parser.add_argument("--upscaler-steps", type=int, default=usual.upscaler_steps, help="imagen: second stage")
-    parser.add_argument(
-        "--noise-level", type=int, default=usual.noise_level, help="imagen: on the second stage's input"
-    )
-    parser.add_argument("--temperature", type=float, nargs=2, default=usual.temperature, help="muse: first, last step")
     parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCE_SCALES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--grid", type=Path, help="PNG to write")
     return parser.parse_args()
+
+
+def read_config(name: str, model: Path | None, changes: Sequence[str]) -> GeneratorConfig:
+    """A generator of the study, of another folder or with other settings where that is asked for."""
+    values: dict[str, Any] = yaml.safe_load(built_in_studies()[STUDY].read_text())["generators"][name]
+    values |= {} if model is None else {"model_id": str(model)}
+    values |= {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes)}
+    adapter: pydantic.TypeAdapter[GeneratorConfig] = pydantic.TypeAdapter(GeneratorConfig)
+    return adapter.validate_python(values)
 
 
 def main() -> None:
@@ -77,38 +106,50 @@ def main() -> None:
     arguments = read_arguments()
     data, judge = load_fashion(arguments.data), Judge()
     pool = slice(TRAIN_SPLITS["pool"].start, TRAIN_SPLITS["pool"].stop)
-    real = {
-        "real pool": balanced(data.train_images[pool], data.train_labels[pool]),
-        "real val": balanced(data.test_images, data.test_labels),
-    }
-    for name, (images, labels) in real.items():
-        print("{:24s} F1 {:.3f}  diversity {:.4f}".format(name, *judge.scores(images, labels)), flush=True)
-
-    images, labels = real["real pool"]
+    images, labels = balanced(data.train_images[pool], data.train_labels[pool])
+    for name, real in {"real pool": (images, labels), "real val": balanced(data.test_images, data.test_labels)}.items():
+        print("{:24s} F1 {:.3f}  diversity {:.4f}".format(name, *judge.scores(*real)), flush=True)
     wanted = attributes(images, labels)
     prompts = {
         "class names": [CLASS_NAMES[label] for label in labels],
         "captions": [compose(int(t), int(s), int(p), int(c)) for (t, s, p), c in zip(wanted, labels, strict=True)],
     }
-    options = Options(arguments.steps, arguments.upscaler_steps, arguments.noise_level, tuple(arguments.temperature))
-    drawer = load_drawer(arguments.model or ASSETS / arguments.generator, options)
+    generator = load_generator(read_config(arguments.generator, arguments.model, arguments.set))
     rows = [np.concatenate(list(images[:20]), axis=1)]
     for guidance_scale in arguments.guidance:
         for name, texts in prompts.items():
-            started = time.perf_counter()
-            drawn = draw(drawer, texts, guidance_scale)
-            rate = len(drawn) / (time.perf_counter() - started)
-            shares = (attributes(drawn, labels) == wanted).mean(axis=0) if name == "captions" else np.full(3, np.nan)
-            score, spread = judge.scores(drawn, labels)
-            kept = "/".join(f"{share:.2f}" for share in shares)
-            print(
-                f"{name} {guidance_scale:<12} F1 {score:.3f}  diversity {spread:.4f}  kept {kept}  {rate:.0f} img/s",
-                flush=True,
-            )
-            rows.append(np.concatenate(list(drawn[:20]), axis=1))
+            drawn = [_measure(judge, generator, texts, guidance_scale, seed, labels) for seed in arguments.seeds]
+            print(f"{name:12s} {guidance_scale:<4g} {_summary([scores for _, scores in drawn])}", flush=True)
+            grey = np.concatenate([pictures for pictures, _ in drawn])
+            if name == "captions":
+                kept = (attributes(grey, np.tile(labels, len(drawn))) == np.tile(wanted, (len(drawn), 1))).mean(axis=0)
+                print("    kept {:.2f} / {:.2f} / {:.2f}".format(*kept), flush=True)
+            rows.append(np.concatenate(list(grey[:20]), axis=1))
     if arguments.grid:
         sheet = Image.fromarray(np.concatenate(rows))
         sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST).save(arguments.grid)
+
+
+def _measure(
+    judge: Judge, generator: ImageGenerator, texts: list[str], guidance_scale: float, seed: int, labels: Any
+) -> tuple[NDArray[np.uint8], dict[str, float]]:
+    started = time.process_time()
+    pixels = draw(generator, texts, guidance_scale, seed)
+    seconds = time.process_time() - started
+    size = float(np.mean([len(file) for file in encode_pixels(pixels, SAVED)]))
+    grey = np.ascontiguousarray(pixels[..., 0])
+    score, spread = judge.scores(grey, labels)
+    return grey, {"F1": score, "diversity": spread, "images/s": len(texts) / seconds, "bytes": size}
+
+
+def _summary(scores: list[dict[str, float]]) -> str:
+    """Mean and, of the scores, the range over the seeds."""
+    text = []
+    for name in scores[0]:
+        values = [score[name] for score in scores]
+        spread = f" ({min(values):.3f} to {max(values):.3f})" if name in {"F1", "diversity"} else ""
+        text.append(f"{name} {np.mean(values):.3f}{spread}" if spread else f"{name} {np.mean(values):.0f}")
+    return "  ".join(text)
 
 
 if __name__ == "__main__":
