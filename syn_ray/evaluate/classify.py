@@ -66,7 +66,7 @@ def predict(
         UserError: a label is no class of the model, or outside a mask.
         MissingResultError: an output is not finite: there is no loss to report.
     """
-    target = torch.as_tensor(np.asarray(labels), dtype=torch.int64)
+    target = torch.from_numpy(np.array(labels, dtype=np.int64))
     model = model.to(device).eval()
     outputs = []
     with torch.inference_mode():

@@ -24,6 +24,8 @@ class Classification:
     resize_px: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    masked: bool = False
+    """Judged among the classes that occur in the set, as is usual of ImageNet-A and -R."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ZeroShot:
 
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
+    masked: bool = False
+    """As of `Classification`."""
 
 
 @dataclasses.dataclass(frozen=True)

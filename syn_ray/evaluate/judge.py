@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from syn_ray.evaluate.classify import mean_per_class, metrics, predict
@@ -18,6 +19,7 @@ from syn_ray.shards.reader import open_source, read_samples
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy.typing as npt
     import pyarrow as pa
 
     from syn_ray.core.storage import Storage
@@ -100,7 +102,8 @@ class _Classifier:
         decode = functools.partial(decode_images, crop_px=task.image_px, resize_px=task.resize_px)
         images, rows = self._sets.get(evaluation, f"{task.image_px}-{task.resize_px}", decode)
         labels = rows["label"].to_numpy()
-        (found,) = predict(self._model, images, labels, mean=task.mean, std=task.std, **self._where)
+        masks = [_mask(task, labels)]
+        (found,) = predict(self._model, images, labels, mean=task.mean, std=task.std, class_masks=masks, **self._where)
         return Answer(metrics(found), len(found), found)
 
 
@@ -115,7 +118,7 @@ class _Clip:
             self._clip = load_clip(folder)
         self._sets = sets
         self._where: dict[str, Any] = {"device": device, "batch_size": batch_size}
-        self._classifiers: dict[ZeroShot, torch.nn.Module] = {}
+        self._classifiers: dict[tuple[tuple[str, ...], tuple[str, ...]], torch.nn.Module] = {}
 
     def answer(self, evaluation: Evaluation) -> Answer:
         view = self._clip.preprocess
@@ -123,18 +126,20 @@ class _Clip:
         if isinstance(evaluation.task, Retrieval):
             return self._retrieve(images, rows["text"].to_pylist(), evaluation.task)
         assert isinstance(evaluation.task, ZeroShot)
-        model = self._classifier(evaluation.task)
-        (found,) = predict(model, images, rows["label"].to_numpy(), mean=view.mean, std=view.std, **self._where)
+        model, labels = self._classifier(evaluation.task), rows["label"].to_numpy()
+        masks = [_mask(evaluation.task, labels)]
+        (found,) = predict(model, images, labels, mean=view.mean, std=view.std, class_masks=masks, **self._where)
         return Answer(metrics(found) | {"mean_per_class": mean_per_class(found)}, len(found), found)
 
     def _classifier(self, task: ZeroShot) -> torch.nn.Module:
         """Made once for sets of the same classes, as ImageNet and its shifted ones are."""
         from syn_ray.evaluate.zero_shot import ZeroShotClassifier, build_weights
 
-        if task not in self._classifiers:
+        key = (task.class_names, task.templates)
+        if key not in self._classifiers:
             weights = build_weights(self._clip, task.class_names, task.templates, device=self._where["device"])
-            self._classifiers[task] = ZeroShotClassifier(self._clip.model, weights)
-        return self._classifiers[task]
+            self._classifiers[key] = ZeroShotClassifier(self._clip.model, weights)
+        return self._classifiers[key]
 
     def _retrieve(self, images: torch.Tensor, texts: list[str], task: Retrieval) -> Answer:
         found = recall(
@@ -145,6 +150,11 @@ class _Clip:
             device=self._where["device"],
         )
         return Answer(found, len(images), None)
+
+
+def _mask(task: Classification | ZeroShot, labels: npt.NDArray[np.int32]) -> list[int] | None:
+    """The classes that may be answered; None for all."""
+    return np.unique(labels).tolist() if task.masked else None
 
 
 def _copy(directory: Storage, folder: str, names: Sequence[str]) -> None:

@@ -55,6 +55,9 @@ class StudyConfig(Config):
     """For CLIP, in place of `real`: images with their captions. Those held out are judged by retrieval."""
     evaluation_sets: dict[Name, RealImages]
     """By the name they have in results; the first is the main one."""
+    masked_sets: tuple[Name, ...] = ()
+    """Evaluation sets judged among the classes that occur in them, as is usual of ImageNet-A and -R and their 200; the
+    paper does not say what it does. One judged both ways is named twice in evaluation_sets."""
     downstream: dict[Name, RealImages] = pydantic.Field(default_factory=dict)
     """For CLIP: sets of other classes, judged zero-shot with the class names and templates known for their names."""
     generators: dict[Name, GeneratorConfig] = pydantic.Field(default_factory=dict)
@@ -109,6 +112,9 @@ class StudyConfig(Config):
                 raise ValueError(f"evaluation_sets: '{name}' is {RESERVED[name]} in results; rename it")
             if name in self.downstream:
                 raise ValueError(f"evaluation_sets: '{name}' is one of the downstream sets as well; rename it")
+        for name in self.masked_sets:
+            if name not in self.evaluation_sets:
+                raise ValueError(f"masked_sets: '{name}' is no evaluation set{nearest(name, self.evaluation_sets)}")
         if isinstance(self.real, FolderImages) and self.real.subset:
             raise ValueError("real: subset is for evaluation sets; training images are of every class")
         _check_places("evaluation_sets, downstream", [*self.evaluation_sets.values(), *self.downstream.values()])

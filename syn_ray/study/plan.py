@@ -148,12 +148,13 @@ class StudyPlan:
 
     def _task(self, name: str, source: EvaluationSource | PairSource) -> Task:
         train = self.config.train
+        masked = name in self.config.masked_sets
         if isinstance(train, ClassifyConfig):
-            return Classification(train.image_px, train.resize_px, train.mean, train.std)
+            return Classification(train.image_px, train.resize_px, train.mean, train.std, masked)
         if isinstance(source, PairSource):
             return Retrieval()
         told = self.config.zero_shot_set(name)
-        return ZeroShot(told.class_names, told.templates)
+        return ZeroShot(told.class_names, told.templates, masked)
 
     def train_steps(self, run: Run) -> int:
         """Optimizer steps of a run."""

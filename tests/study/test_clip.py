@@ -87,6 +87,8 @@ def test_the_papers_clip_half_is_planned_without_images_and_weights(tmp_path):
     assert (run.dataset_size, plan.train_steps(run)) == (371_000_000, 362_305)  # 32 epochs of batches of 32,768
     assert [c.name for c in plan.curves][:3] == ["real", "sd15-g1.5", "mixed-sd15-g1.5"]
     templates = {e.eval_set: len(e.task.templates) for e in plan.evaluations(run) if isinstance(e.task, ZeroShot)}
+    masked = {e.eval_set for e in plan.evaluations(run) if isinstance(e.task, ZeroShot) and e.task.masked}
+    assert masked == {"a", "r"}  # ImageNet-A and -R, whose images are also judged among all classes
     assert (templates["val"], templates["food101"], templates["cifar10"], templates["country211"]) == (80, 1, 18, 5)
 
 
@@ -108,6 +110,12 @@ def test_the_papers_clip_half_is_planned_without_images_and_weights(tmp_path):
             "evaluation_sets.downstream={kind: embedded, name: v2}",
             "evaluation_sets: 'downstream' is what the pooled downstream sets are called in results; rename it",
         ),
+        (
+            "embedded-clip",
+            "masked_sets=[sketchy]",
+            "masked_sets: 'sketchy' is no evaluation set; did you mean 'sketch'?",
+        ),
+        ("embedded-clip", "masked_sets=[digits]", "masked_sets: 'digits' is no evaluation set; choose from"),
         (
             "embedded-clip",
             "curves.2.synthetic_probability=1",
