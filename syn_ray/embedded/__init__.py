@@ -18,7 +18,7 @@ STORED_SETS = ("pool", "v2", "tuning", "val")
 SHIFTED_IMAGES = 5_000
 """The sets made by rule hold so many images, the first ones of `val`."""
 
-GENERATORS = ("stable-diffusion", "imagen")
+GENERATORS = ("stable-diffusion", "imagen", "muse")
 """Text-to-image models in diffusers' format."""
 
 CLASSIFIER = "classifier"

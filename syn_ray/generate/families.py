@@ -130,10 +130,24 @@ class MuseConfig(Generator):
         0.0,
     )
     """Of the noise on the tokens' confidence: at the first and the last step; one number falls to 0.01."""
+    guidance_schedule: Annotated[
+        Literal["constant", "linear"], pydantic.Field(json_schema_extra=dict(PAPER_NOT_GIVEN))
+    ] = "constant"
+    """`linear`: from no guidance at the first step to all of it at the last, as Muse does for the sake of diversity
+    (Chang et al., "Muse", 2023, section 2.7); aMUSEd's is constant."""
+    guidance_top_p: Annotated[float, pydantic.Field(gt=0, le=1, json_schema_extra=dict(PAPER_NOT_GIVEN))] = 1.0
+    """Guidance chooses among the likeliest tokens that hold this share of the probability without it. Below 1 it no
+    longer lifts tokens that hardly ever occur there, which tear shapes where guidance is strong."""
     height: pydantic.PositiveInt | None = None
     width: pydantic.PositiveInt | None = None
     micro_conditioning_aesthetic_score: int = 6
     micro_conditioning_crop_coord: tuple[int, int] = (0, 0)
+
+    def guidance_at(self, step: int, guidance_scale: float) -> float:
+        """The guidance of a step, counted from 0."""
+        if self.guidance_schedule == "constant" or self.num_inference_steps == 1:
+            return guidance_scale
+        return 1 + (guidance_scale - 1) * step / (self.num_inference_steps - 1)
 
 
 def _with_family(data: Any) -> Any:

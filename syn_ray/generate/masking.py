@@ -33,6 +33,25 @@ def draw_noise(rngs: list[torch.Generator], tokens: int, codes: int) -> StepNois
     return StepNoise(torch.stack(exponential), torch.stack(uniform))
 
 
+def within_nucleus(guided: torch.Tensor, conditional: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Guided logits without the codes that are unlikely by the conditional ones.
+
+    Args:
+        guided: [batch, tokens, codes].
+        conditional: as `guided`, before guidance.
+        top_p: the likeliest codes whose probabilities reach this share are kept; 1 keeps all.
+
+    Returns:
+        `guided`, and -inf for the codes that are left out; the likeliest code is always kept.
+    """
+    if top_p == 1:
+        return guided
+    probabilities, codes = conditional.float().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    likelier = probabilities.cumsum(dim=-1) - probabilities
+    left_out = torch.empty_like(likelier, dtype=torch.bool).scatter_(-1, codes, likelier >= top_p)
+    return guided.masked_fill(left_out, float("-inf"))
+
+
 def unmask(
     logits: torch.Tensor,
     tokens: torch.Tensor,

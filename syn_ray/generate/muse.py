@@ -19,7 +19,7 @@ from syn_ray.generate.encodings import Encoding, Encodings
 from syn_ray.generate.families import MuseConfig
 from syn_ray.generate.finding import check_family, check_files, find_model
 from syn_ray.generate.loading import facts, load_part, tune, working_device
-from syn_ray.generate.masking import draw_noise, unmask
+from syn_ray.generate.masking import draw_noise, unmask, within_nucleus
 from syn_ray.generate.protocol import Pixels, to_pixels
 
 
@@ -85,7 +85,7 @@ class MuseGenerator:
         tokens = torch.full((len(rngs), count), mask_token, device=self._device)
         self._scheduler.set_timesteps(steps, self._config.temperature, self._device)
         for step in range(steps):
-            logits = self._logits(tokens, text, guidance_scale)
+            logits = self._logits(tokens, text, self._config.guidance_at(step, guidance_scale))
             tokens = unmask(
                 logits,
                 tokens,
@@ -100,13 +100,12 @@ class MuseGenerator:
     def _logits(self, tokens: torch.Tensor, text: dict[str, torch.Tensor], guidance_scale: float) -> torch.Tensor:
         """Guided logits [batch, tokens, codes]."""
         grid = tokens.reshape(-1, *self._grid)
-        guided = guidance_scale > 1
-        logits = self._transformer(torch.cat([grid] * 2) if guided else grid, **text)
-        if guided:
-            unconditional, conditional = logits.chunk(2)
-            logits = unconditional + guidance_scale * (conditional - unconditional)
-        flat: torch.Tensor = logits.reshape(*logits.shape[:2], -1)
-        return flat.permute(0, 2, 1)
+        if guidance_scale <= 1:
+            prompts = {name: value[-len(grid) :] for name, value in text.items()}  # the empty ones are first
+            return _by_token(self._transformer(grid, **prompts))
+        unconditional, conditional = self._transformer(torch.cat([grid] * 2), **text).chunk(2)
+        guided = _by_token(unconditional + guidance_scale * (conditional - unconditional))
+        return within_nucleus(guided, _by_token(conditional), self._config.guidance_top_p)
 
     def _text(self, prompts: Sequence[str], guidance_scale: float) -> dict[str, torch.Tensor]:
         """What the transformer is told beside the tokens; twice the batch where it is guided."""
@@ -131,3 +130,8 @@ class MuseGenerator:
 
     def _load(self, kind: Any, name: str, dtype: str) -> Any:
         return load_part(self._model, kind, name, self._config.variant, dtype).to(self._device).eval()
+
+
+def _by_token(logits: torch.Tensor) -> torch.Tensor:
+    """From [batch, codes, height, width] to [batch, tokens, codes]."""
+    return logits.flatten(2).permute(0, 2, 1)

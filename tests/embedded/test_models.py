@@ -15,8 +15,6 @@ from syn_ray import embedded
 from syn_ray.datasets.config import EmbeddedImages
 from syn_ray.datasets.real import open_images
 from syn_ray.embedded.captions import compose, measure
-from syn_ray.generate.families import ImagenConfig
-from syn_ray.generate.protocol import load_generator
 from syn_ray.shards.decode import decode_image
 
 
@@ -118,31 +116,3 @@ def test_shifted_sets_are_hard_and_not_hopeless(classifier, name: str):
     with torch.inference_mode():
         seen = classifier(images / 127.5 - 1).argmax(dim=1).numpy()
     assert 0.3 < (seen == shifted.labels[:500]).mean() < 0.85
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' solver, numpy 1's way
-def test_the_cascade_draws_the_class_and_the_tone_it_is_asked_for(classifier):
-    """By the project's own generator, each class by its bare name; the same images in another batch."""
-    generator = load_generator(
-        ImagenConfig(
-            model_id="embedded:imagen",
-            num_inference_steps=10,
-            super_resolution_steps=5,
-            super_resolution_guidance_scale=1,
-            noise_level=100,
-        )
-    )
-    labels = np.repeat(np.arange(10), 3)
-    prompts = [embedded.CLASS_NAMES[label] for label in labels]
-    tones = [compose(tone, 1, 0, label) for tone in (0, 2) for label in range(10)]
-    generator.prepare([*embedded.CLASS_NAMES, *tones])
-    images = generator.generate(prompts, list(range(30)), 4.0)
-    assert images.shape == (30, 32, 32, 3)
-    assert np.ptp(images, axis=3).max() == 0
-    with torch.inference_mode():
-        seen = classifier(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1).argmax(dim=1).numpy()
-    assert [np.bincount(seen[labels == label]).argmax() for label in range(10)] == list(range(10))
-    alone = np.concatenate([generator.generate([prompts[i]], [i], 4.0) for i in (0, 17)])
-    assert np.abs(alone.astype(int) - images[[0, 17]]).max() <= 1
-    dark, bright = np.split(measure(generator.generate(tones, [*range(10), *range(10)], 2.0)[..., 0]), 2)
-    assert (bright[:, 0] > dark[:, 0]).mean() >= 0.9

@@ -1,11 +1,13 @@
 """The loop on the model classes against diffusers' own pipeline, fed the same noise: the same images to the byte."""
 
+from typing import Any
+
 import diffusers
 import numpy as np
 import pytest
 import torch
 
-from syn_ray.generate.masking import draw_noise, unmask
+from syn_ray.generate.masking import draw_noise, unmask, within_nucleus
 from syn_ray.generate.protocol import load_generator, to_pixels
 
 PROMPTS = ["a bag", "a dark slim coat", "a sandal"]
@@ -102,3 +104,42 @@ def test_a_drawn_token_follows_the_probabilities():
     drawn = unmask(logits, unknown, noise, step=0, temperatures=torch.zeros(1), mask_token=3, schedule="cosine")
     shares = torch.bincount(drawn[0], minlength=3) / 20_000
     assert torch.allclose(shares, torch.tensor([0.7, 0.2, 0.1]), atol=4 * (0.21 / 20_000) ** 0.5)
+
+
+def test_linear_guidance_begins_with_none_and_ends_with_all_of_it(tiny_config):
+    config = tiny_config("muse", num_inference_steps=5, guidance_schedule="linear")
+    assert [config.guidance_at(step, 3.0) for step in range(5)] == [1, 1.5, 2, 2.5, 3]
+    assert tiny_config("muse", num_inference_steps=1, guidance_schedule="linear").guidance_at(0, 3.0) == 3
+    assert [tiny_config("muse", num_inference_steps=5).guidance_at(step, 3.0) for step in (0, 4)] == [3, 3]
+
+
+def test_a_step_without_guidance_runs_no_unconditional_pass(tiny_config):
+    generator: Any = load_generator(tiny_config("muse", num_inference_steps=4, guidance_schedule="linear"))
+    batches: list[int] = []
+    generator._transformer.register_forward_pre_hook(lambda _, arguments: batches.append(len(arguments[0])))
+    generator.generate(PROMPTS, SEEDS, 3.0)
+    assert batches == [3, 6, 6, 6]
+
+
+@pytest.mark.parametrize("changes", [{"guidance_schedule": "linear"}, {"guidance_top_p": 0.5}])
+def test_how_guidance_acts_changes_guided_images_alone(tiny_config, changes):
+    usual = load_generator(tiny_config("muse"))
+    other = load_generator(tiny_config("muse", **changes))
+    for scale, same in ((1.0, True), (6.0, False)):
+        drawn = usual.generate(PROMPTS, SEEDS, scale), other.generate(PROMPTS, SEEDS, scale)
+        assert np.array_equal(*drawn) == same
+
+
+def test_guidance_chooses_within_the_nucleus_of_the_conditional_probabilities():
+    """Of (.05, .6, .25, .1) the first two reach .7, the likeliest alone .6: what guidance says of the others is cut."""
+    conditional = torch.tensor([0.05, 0.6, 0.25, 0.1]).log().reshape(1, 1, 4)
+    guided = torch.tensor([9.0, 1.0, 2.0, 3.0]).reshape(1, 1, 4)
+    kept = {top_p: within_nucleus(guided, conditional, top_p).isfinite()[0, 0] for top_p in (0.01, 0.5, 0.7, 0.9, 1.0)}
+    assert {top_p: row.nonzero()[:, 0].tolist() for top_p, row in kept.items()} == {
+        0.01: [1],
+        0.5: [1],
+        0.7: [1, 2],
+        0.9: [1, 2, 3],
+        1.0: [0, 1, 2, 3],
+    }
+    assert torch.equal(within_nucleus(guided, conditional, 0.7)[0, 0, [1, 2]], guided[0, 0, [1, 2]])
