@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-RESULT_COLUMNS = (
-    "study",
+CURVE_COLUMNS = (
     "curve",
     "source",
     "generator",
@@ -26,6 +25,10 @@ RESULT_COLUMNS = (
     "prompts",
     "objective",
     "model",
+)
+RESULT_COLUMNS = (
+    "study",
+    *CURVE_COLUMNS,
     "dataset_size",
     "seed",
     "eval_set",
@@ -54,17 +57,6 @@ FIT_COLUMNS = (
 INTERVAL_COLUMNS = ("curve", "eval_set", "metric", "dataset_size", "low", "high")
 COMPARISON_COLUMNS = ("eval_set", "metric", "dataset_size", "a", "b", "difference", "low", "high")
 FORECAST_COLUMNS = ("curve", "eval_set", "form", "dataset_size", "error", "low", "high", "chosen")
-CURVE_COLUMNS = (
-    "curve",
-    "source",
-    "generator",
-    "model_id",
-    "guidance_scale",
-    "native_guidance",
-    "prompts",
-    "objective",
-    "model",
-)
 OF_TRAINING = ("objective", "model")
 IMAGES = "images"  # the eval_set of image scores
 DOWNSTREAM = "downstream"  # the eval_set of the means over the downstream sets
