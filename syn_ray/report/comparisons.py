@@ -27,7 +27,7 @@ class Finding:
     """One sentence or two of the answer.
 
     Attributes:
-        topic: `loss`, `real`, `sets`, `scaling`, `guidance`, `prompts`, `mixing` or `reading`.
+        topic: `loss`, `real`, `sets`, `scaling`, `guidance`, `prompts`, `generator`, `mixing` or `reading`.
         text: The words, with curve names in backticks.
         resolved: Whether the comparison is resolved; None where nothing is compared.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from syn_ray.report.comparisons import Evidence, Finding, join, name_curves, name_ties, ties_with, why_tied
 from syn_ray.report.findings_of_laws import bends, scaling
 from syn_ray.report.findings_of_mixing import mixing
-from syn_ray.report.findings_of_settings import guidance, prompt_sets
+from syn_ray.report.findings_of_settings import generators, guidance, prompt_sets
 from syn_ray.report.inputs import IMAGES, list_curves, list_eval_sets
 from syn_ray.report.tables import headline_size, point_table, shared_size, sizes_of
 
@@ -50,6 +50,7 @@ def find_all(
     found.extend(bends(forecasts, curves, sets[0]))
     found.extend(guidance(evidence, curves, sets[0], reference_size))
     found.extend(prompt_sets(evidence, curves, sets[0], reference_size))
+    found.extend(generators(evidence, curves, sets[0], reference_size))
     found.extend(mixing(evidence, curves, sets[0]))
     found.append(seeds_and_noise(results))
     return found

@@ -1,8 +1,9 @@
-"""What `findings` says of the settings of generation: the guidance scale and the prompts."""
+"""What `findings` says of the settings of generation: the guidance scale, the prompts and the generator."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SETTING = ["generator", "model_id", "objective", "model"]
+WORDS = {"prompts": "Prompts", "generator": "Generator"}
 
 
 def guidance(evidence: Evidence, curves: pd.DataFrame, eval_set: str, reference_size: int | None) -> Iterator[Finding]:
@@ -65,26 +67,64 @@ def _span(estimates: list[Estimate], scales: dict[str, str]) -> str:
 def prompt_sets(
     evidence: Evidence, curves: pd.DataFrame, eval_set: str, reference_size: int | None
 ) -> Iterator[Finding]:
-    """Prompt sets against each other at equal generator and guidance: captions against class names where both exist.
+    """Prompt sets against each other at equal generator and guidance: captions against class names where both exist."""
+    names = sorted(_drawn(curves, "prompts"), key=lambda name: (name != "captions", name))
+    yield from _against_each_other(
+        evidence, curves, Varied("prompts", names, [*SETTING, "guidance_scale"]), eval_set, reference_size
+    )
 
-    Each two are compared at the largest size of their own curves.
-    """
-    synthetic = curves[curves["source"] == "synthetic"].dropna(subset=["prompts"])
-    names = sorted(synthetic["prompts"].unique(), key=lambda name: (name != "captions", name))
+
+def generators(
+    evidence: Evidence, curves: pd.DataFrame, eval_set: str, reference_size: int | None
+) -> Iterator[Finding]:
+    """Generators against each other at equal prompts and guidance, in the order of the study."""
+    same = ["objective", "model", "prompts", "guidance_scale"]
+    varied = Varied("generator", _drawn(curves, "generator"), same)
+    yield from _against_each_other(evidence, curves, varied, eval_set, reference_size)
+
+
+class Varied(NamedTuple):
+    """A column that differs between the curves that are compared."""
+
+    column: str
+    values: list[str]
+    same: list[str]
+    """The columns that agree."""
+
+
+def _drawn(curves: pd.DataFrame, column: str) -> list[str]:
+    """What the synthetic curves have in a column, each once."""
+    return [str(value) for value in curves.loc[curves["source"] == "synthetic", column].dropna().unique()]
+
+
+def _against_each_other(
+    evidence: Evidence, curves: pd.DataFrame, varied: Varied, eval_set: str, reference_size: int | None
+) -> Iterator[Finding]:
+    """Each two are compared at the largest size of their own curves."""
+    synthetic = curves[curves["source"] == "synthetic"].dropna(subset=[varied.column])
     sizes = sizes_of(evidence.points)
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
-            table = synthetic[synthetic["prompts"] == first].merge(
-                synthetic[synthetic["prompts"] == second], on=[*SETTING, "guidance_scale"], suffixes=("_a", "_b")
-            )
-            pairs = [(str(a), str(b)) for a, b in table[["curve_a", "curve_b"]].itertuples(index=False)]
-            if pairs:
-                size = shared_size([sizes[a] & sizes[b] for a, b in pairs], reference_size, least=1)
-                yield _compare_prompts(evidence, pairs, (first, second), eval_set, size)
+    for first, second in itertools.combinations(varied.values, 2):
+        table = synthetic[synthetic[varied.column] == first].merge(
+            synthetic[synthetic[varied.column] == second], on=varied.same, suffixes=("_a", "_b")
+        )
+        pairs = [(str(a), str(b)) for a, b in table[["curve_a", "curve_b"]].itertuples(index=False)]
+        if pairs:
+            size = shared_size([sizes[a] & sizes[b] for a, b in pairs], reference_size, least=1)
+            what = f"{WORDS[varied.column]} `{first}` against `{second}` {_at(varied, table)}"
+            yield _compare(evidence, pairs, varied.column, what, eval_set, size)
 
 
-def _compare_prompts(
-    evidence: Evidence, pairs: list[tuple[str, str]], names: tuple[str, str], eval_set: str, size: int | None
+def _at(varied: Varied, table: pd.DataFrame) -> str:
+    """Where two are compared, in words."""
+    scales, prompts = len(table), 1
+    if varied.column == "generator":
+        scales, prompts = table["guidance_scale"].nunique(), table["prompts"].nunique()
+    word = f"at {scales} guidance {'scale' if scales == 1 else 'scales'}"
+    return f"{word} with {prompts} prompt sets" if prompts > 1 else word
+
+
+def _compare(
+    evidence: Evidence, pairs: list[tuple[str, str]], topic: str, what: str, eval_set: str, size: int | None
 ) -> Finding:
     kinds: list[tuple[str, str, str, int | None]] = [(m, IMAGES, m, None) for m in ("diversity", "recognizability")]
     if size is not None:
@@ -97,11 +137,9 @@ def _compare_prompts(
             text, resolved = _compare_pairs(both)
             parts.append(f"{words} {text}")
             all_resolved &= resolved
-    word = "guidance scale" if len(pairs) == 1 else "guidance scales"
-    what = f"Prompts `{names[0]}` against `{names[1]}` at {len(pairs)} {word}"
     if not parts:
-        return Finding("prompts", f"{what}: no size and no score in common, so they are not compared.")
-    return Finding("prompts", f"{what}: {'; '.join(parts)}.", all_resolved)
+        return Finding(topic, f"{what}: no size and no score in common, so they are not compared.")
+    return Finding(topic, f"{what}: {'; '.join(parts)}.", all_resolved)
 
 
 def _compare_pairs(pairs: list[tuple[Estimate, Estimate]]) -> tuple[str, bool]:

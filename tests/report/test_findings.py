@@ -214,6 +214,30 @@ def test_prompt_sets_are_compared_at_equal_guidance_only() -> None:
     assert found.resolved is False
 
 
+def test_generators_are_compared_at_equal_prompts_and_guidance_only() -> None:
+    """Two prompt sets at guidance 2, one of them at 4 too; the third generator shares only captions at 2."""
+    first = [("captions-g2", 0.80, 0.01), ("captions-g4", 0.90, 0.01), ("classnames-g2", 1.0, 0.01)]
+    second = [("captions-g2", 0.85, 0.01), ("captions-g4", 0.95, 0.01), ("classnames-g2", 0.995, 0.01)]
+    third = [("captions-g2", 1.1, 0.01), ("x-g3", 1.0, 0.01)]
+    planted = [
+        table.assign(curve=name + "-" + table["curve"])
+        for name, rows in (("sd", first), ("imagen", second), ("muse", third))
+        for table in plant(rows, generator=name)
+    ]
+    results, fits, intervals = (pd.concat(planted[part::3], ignore_index=True) for part in range(3))
+    found = of(find_all(results, fits, intervals), "generator")
+    assert [finding.text for finding in found] == [
+        "Generator `sd` against `imagen` at 2 guidance scales with 2 prompt sets: loss on val at 2,048 images "
+        "lower in 2 of 3 (resolved in 2; mean difference −0.032).",
+        "Generator `sd` against `muse` at 1 guidance scale: loss on val at 2,048 images "
+        "lower in 1 of 1 (resolved in 1; mean difference −0.300).",
+        "Generator `imagen` against `muse` at 1 guidance scale: loss on val at 2,048 images "
+        "lower in 1 of 1 (resolved in 1; mean difference −0.250).",
+    ]
+    assert [finding.resolved for finding in found] == [False, True, True]
+    assert not of(find_all(*plant(first)), "generator")
+
+
 def test_one_prompt_set_gives_no_prompt_sentence() -> None:
     assert not of(find_all(*plant([("captions-g1", 0.8, 0.01), ("captions-g2", 0.9, 0.01)])), "prompts")
 
