@@ -206,6 +206,8 @@ def _print_status(study: StudyPlan, title: str, doing: dict[str, str]) -> None:
     output.print(
         f"dataset sizes {sizes}; seeds {len(study.config.seeds)}; evaluation sets {', '.join(study.evaluation_sources)}"
     )
+    if study.config.masked_sets:
+        output.print(f"judged among the classes that occur in them: {', '.join(study.config.masked_sets)}")
     output.print(f"storage {study.storage.display}")
 
 

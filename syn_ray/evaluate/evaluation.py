@@ -66,7 +66,9 @@ class Evaluation:
     @property
     def identity(self) -> dict[str, Any]:
         """What the answer depends on beside the model and the images."""
-        return dataclasses.asdict(self.task)
+        told = dataclasses.asdict(self.task)
+        masked = told.pop("masked", False)  # told of masked sets alone: those of before keep their fingerprints
+        return told | ({"masked": True} if masked else {})
 
     @property
     def fingerprint(self) -> str:

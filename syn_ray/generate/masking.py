@@ -46,7 +46,7 @@ def within_nucleus(guided: torch.Tensor, conditional: torch.Tensor, top_p: float
     """
     if top_p == 1:
         return guided
-    probabilities, codes = conditional.float().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    probabilities, codes = conditional.double().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     likelier = probabilities.cumsum(dim=-1) - probabilities
     left_out = torch.empty_like(likelier, dtype=torch.bool).scatter_(-1, codes, likelier >= top_p)
     return guided.masked_fill(left_out, float("-inf"))

@@ -28,7 +28,7 @@ class MuseGenerator:
 
     Each sample's rng lives where the model runs: a step of aMUSEd draws two million numbers an image. So another kind
     of device draws other images; on one device a sample depends neither on its neighbours nor on its batch, but for
-    a token whose two best codes are equal up to float rounding.
+    a token whose two best codes are equal up to float rounding, or one that lies on the edge of `guidance_top_p`.
 
     Args:
         config: the model and how it is sampled.

@@ -116,11 +116,13 @@ def _against_each_other(
 
 def _at(varied: Varied, table: pd.DataFrame) -> str:
     """Where two are compared, in words."""
-    scales, prompts = len(table), 1
+    scales = table["guidance_scale"].nunique()
+    words = f"at {scales} guidance {'scale' if scales == 1 else 'scales'}"
     if varied.column == "generator":
-        scales, prompts = table["guidance_scale"].nunique(), table["prompts"].nunique()
-    word = f"at {scales} guidance {'scale' if scales == 1 else 'scales'}"
-    return f"{word} with {prompts} prompt sets" if prompts > 1 else word
+        count, others = table["prompts"].nunique(), "with {} prompt sets"
+    else:
+        count, others = table["generator"].nunique(), "of {} generators"
+    return f"{words} {others.format(count)}" if count > 1 else words
 
 
 def _compare(

@@ -46,6 +46,7 @@ TOPICS = {
     "scaling": "Scaling",
     "guidance": "Guidance",
     "prompts": "Prompts",
+    "generator": "Generators",
     "mixing": "Real and synthetic",
     "reading": "Reading",
 }

@@ -174,6 +174,8 @@ def _notes(plan: StudyPlan) -> list[str]:
     if "long_prompts" not in plan.config.model_fields_set:
         stand_ins.append(f"long_prompts={plan.config.long_prompts}")
     notes = list(plan.config.notes)
+    if plan.config.masked_sets:
+        notes.append(f"Judged among the classes that occur in them: {', '.join(plan.config.masked_sets)}.")
     if stand_ins:
         notes.append(f"Defaults that stand in for values the paper does not give: {', '.join(stand_ins)}.")
     return notes

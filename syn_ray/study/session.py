@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import ray
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
@@ -100,22 +101,27 @@ def prepare_data(plan: StudyPlan, resources: Resources, console: Console) -> Non
         UserError: something is not there or too few, or as `prepare_prompts`.
     """
     missing = [
-        source
-        for source in plan.evaluation_sources.values()
+        (source, name in plan.config.masked_sets)
+        for name, source in plan.evaluation_sources.items()
         if isinstance(source, EvaluationSource)
         and not isinstance(source.images, EmbeddedImages)
         and read_artifact(plan.source_directory(source), source.fingerprint) is None
     ]
     try:  # by a task, as the images need not be where the driver is
-        ray.get([ray.remote(_open).options(num_cpus=0).remote(source) for source in missing])
+        ray.get([ray.remote(_open).options(num_cpus=0).remote(*each) for each in missing])
     except ray.exceptions.RayError as error:
         raise root_cause(error, SynRayError, "opening the evaluation sets failed") from error
     prepare_pairs(plan, resources)
     prepare_prompts(plan, resources, console)
 
 
-def _open(source: EvaluationSource) -> None:
-    open_images(source.images, source.classes)
+def _open(source: EvaluationSource, masked: bool) -> None:
+    labels = open_images(source.images, source.classes).labels
+    if masked and len(np.unique(labels)) < 2:
+        raise UserError(
+            f"masked_sets: '{source.name}' holds images of one class, among which nothing is judged; "
+            "leave it out of masked_sets"
+        )
 
 
 def prepare_pairs(plan: StudyPlan, resources: Resources) -> None:

@@ -97,6 +97,16 @@ def test_a_curve_stopped_before_it_has_a_law_is_shown_without_one(quickstart: Re
     assert stopped in page.read_text(encoding="utf-8")
 
 
+def test_generators_have_their_own_heading(quickstart: ReportInput, tmp_path: Path) -> None:
+    results = quickstart.results.copy()
+    last = results["curve"] == "sd-captions-g7.5"
+    results.loc[last, "generator"] = "other"
+    results.loc[last, ["guidance_scale", "native_guidance"]] = 2.0
+    page = build_report(replace(quickstart, results=results, samples=()), tmp_path).read_text()
+    assert ">Generators<" in page
+    assert "Generator <code>sd</code> against <code>other</code> at 1 guidance scale" in page
+
+
 def test_what_a_user_writes_is_escaped(quickstart: ReportInput) -> None:
     styles = assign_styles(quickstart.results)
     html = words_to_html("<b> of `real` and `<i>`", styles)

@@ -88,7 +88,9 @@ def test_the_papers_clip_half_is_planned_without_images_and_weights(tmp_path):
     assert [c.name for c in plan.curves][:3] == ["real", "sd15-g1.5", "mixed-sd15-g1.5"]
     templates = {e.eval_set: len(e.task.templates) for e in plan.evaluations(run) if isinstance(e.task, ZeroShot)}
     masked = {e.eval_set for e in plan.evaluations(run) if isinstance(e.task, ZeroShot) and e.task.masked}
-    assert masked == {"a", "r"}  # ImageNet-A and -R, whose images are also judged among all classes
+    assert masked == {"a", "r"}  # ImageNet-A and -R
+    images = {e.eval_set: e.eval_fingerprint for e in plan.evaluations(run)}
+    assert (images["a"], images["r"]) == (images["a-1000"], images["r-1000"])  # the same, judged among all classes too
     assert (templates["val"], templates["food101"], templates["cifar10"], templates["country211"]) == (80, 1, 18, 5)
 
 

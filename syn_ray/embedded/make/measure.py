@@ -81,7 +81,7 @@ def read_arguments() -> argparse.Namespace:
     """What to measure and how to sample."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with the idx files")
-    parser.add_argument("--generator", default="sd", help=f"a generator of the study {STUDY}: sd, imagen, muse")
+    parser.add_argument("--generator", default="sd", choices=("sd", "imagen", "muse"), help=f"as in the study {STUDY}")
     parser.add_argument("--model", type=Path, help="a generator's folder, instead of the embedded one")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="another setting, e.g. noise_level=200"
