@@ -26,19 +26,17 @@ REAL_LIGHT, REAL_DARK = "#b00d3e", "#ff5c7a"
 MIXED_LIGHT, MIXED_DARK = ("#4b2c94", "#9057cf", "#cf6fb8"), ("#9d86f5", "#cbb2ff", "#f7b3e4")
 MIXED_DASHES = ([9, 2], [2, 2], [9, 2, 2, 2])
 REAL_DASHES = ([7, 4], [7, 3, 2, 3], [3, 3])
-VARIANTS = (
-    ("circle", [1, 0]),
-    ("square", [2, 3]),
-    ("triangle-up", [6, 2, 2, 2]),
-    ("triangle-down", [1, 3]),
-    ("cross", [10, 3]),
-)
+MARKERS = ("circle", "square", "triangle-up", "triangle-down", "cross", "triangle-right", "triangle-left")
+DASHES = ((1, 0), (2, 3), (6, 2, 2, 2), (1, 3), (10, 3))
+"""Of generators and prompt sets in turn: seven and five make 35 pairs before one comes again."""
 MARKER_PATHS = {
     "circle": "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0Z",
     "square": "M-4.2,-4.2H4.2V4.2H-4.2Z",
     "diamond": "M0,-6L6,0L0,6L-6,0Z",
     "triangle-up": "M0,-5.4L5.4,4.4H-5.4Z",
     "triangle-down": "M0,5.4L5.4,-4.4H-5.4Z",
+    "triangle-right": "M5.4,0L-4.4,5.4V-5.4Z",
+    "triangle-left": "M-5.4,0L4.4,5.4V-5.4Z",
     "cross": "M-1.8,-5.4H1.8V-1.8H5.4V1.8H1.8V5.4H-1.8V1.8H-5.4V-1.8H-1.8Z",
 }
 
@@ -78,8 +76,9 @@ def assign_styles(results: pd.DataFrame) -> list[CurveStyle]:
             mixed[share] += 1
             continue
         key = tuple(str(row[column]) for column in ("generator", "model_id", "prompts", "objective", "model"))
-        marker, dash = VARIANTS[variants.setdefault(key, len(variants)) % len(VARIANTS)]
-        styles.append(CurveStyle(row["curve"], ramp(RAMP_LIGHT, share), ramp(RAMP_DARK, share), marker, tuple(dash)))
+        turn = variants.setdefault(key, len(variants))
+        marker, dash = MARKERS[turn % len(MARKERS)], DASHES[turn % len(DASHES)]
+        styles.append(CurveStyle(row["curve"], ramp(RAMP_LIGHT, share), ramp(RAMP_DARK, share), marker, dash))
     return styles
 
 

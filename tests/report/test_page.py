@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from altair.utils.schemapi import validate_jsonschema
 from altair.vegalite.v6.schema.core import load_schema
@@ -104,7 +105,7 @@ def test_generators_have_their_own_heading(quickstart: ReportInput, tmp_path: Pa
     results.loc[last, ["guidance_scale", "native_guidance"]] = 2.0
     page = build_report(replace(quickstart, results=results, samples=()), tmp_path).read_text()
     assert ">Generators<" in page
-    assert "Generator <code>sd</code> against <code>other</code> at 1 guidance scale" in page
+    assert "Generator <code>stable_diffusion</code> against <code>other</code> at 1 guidance scale" in page
 
 
 def test_what_a_user_writes_is_escaped(quickstart: ReportInput) -> None:
@@ -164,6 +165,10 @@ def test_curves_are_told_apart_by_more_than_colour(effects: ReportInput) -> None
     looks = {(style.light, style.marker, style.dash) for style in styles.values()}
     assert len(looks) == len(styles)
     captions, classnames = styles["sd-captions-g2"], styles["sd-classnames-g2"]
+    many = [effects.results.assign(curve=effects.results["curve"] + f"-{n}", generator=f"model {n}") for n in range(8)]
+    few_scales = pd.concat(many).query("guidance_scale == 2")
+    looks = {(style.light, style.marker, style.dash) for style in assign_styles(few_scales)}
+    assert len(looks) == 16  # of each of eight generators with two prompt sets
     assert captions.light == classnames.light
     assert captions.marker != classnames.marker
     assert styles["real"].dash != (1, 0)
