@@ -32,10 +32,10 @@ def classifier():
 
 def test_each_class_is_drawn_by_its_bare_name(generator, classifier):
     """Most of its images are seen as it: a "t-shirt" is not a "shirt"."""
-    labels = np.repeat(np.arange(10), 5)
+    labels = np.repeat(np.arange(10), 3)
     generator.prepare(embedded.CLASS_NAMES)
-    images = generator.generate([embedded.CLASS_NAMES[label] for label in labels], list(range(50)), 4.0)
-    assert images.shape == (50, 32, 32, 3)
+    images = generator.generate([embedded.CLASS_NAMES[label] for label in labels], list(range(30)), 4.0)
+    assert images.shape == (30, 32, 32, 3)
     assert np.ptp(images, axis=3).max() == 0
     with torch.inference_mode():
         seen = classifier(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1).argmax(dim=1).numpy()
@@ -54,14 +54,14 @@ def test_captions_say_how_bright(generator):
 def test_another_actors_generator_and_another_order_of_shards_give_the_same_bytes(family):
     """Each renderer loads a generator of its own, as each actor does, and draws the shards in an order of its own."""
     (curve,) = [curve for curve in STUDY.cells() if curve.name == f"{family}-captions-g4"]
-    shards = [range(first, first + 12) for first in (0, 12, 24)]
+    shards = [range(first, first + 5) for first in (0, 5)]
     drawn = []
-    for order, batch_size in ((shards, 8), (shards[::-1], 8), (shards, 5)):
+    for order, batch_size in ((shards, 4), (shards[::-1], 4), (shards, 3)):
         renderer = make_renderer(curve.parts[0], load_generator(STUDY.generators[family]))
         samples = [one for shard in order for one in renderer.render(shard[0], len(shard), batch_size, lambda _: None)]
         drawn.append(sorted(samples, key=lambda sample: sample.sample_index))
-    assert [sample.sample_index for sample in drawn[0]] == list(range(36))
+    assert [sample.sample_index for sample in drawn[0]] == list(range(10))
     assert drawn[0] == drawn[1]
-    assert len({sample.image for sample in drawn[0]}) == 36
+    assert len({sample.image for sample in drawn[0]}) == 10
     first, other = (np.stack([decode_image(one.image) for one in samples]).astype(int) for samples in drawn[1:])
     assert np.abs(first - other).max() <= 1  # grey levels: float kernels sum in another order
