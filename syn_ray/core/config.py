@@ -112,7 +112,7 @@ def _first_mistake(model: type[pydantic.BaseModel], data: Any, error: pydantic.V
         return f"unknown key '{path}'{nearest(str(first['loc'][-1]), _keys_at(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return f"'{path}' is missing; give it a value"
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")  # as YAML calls it
     message = message[0].lower() + message[1:] if message[:1].isalpha() else message
     if not path or isinstance(first["input"], Mapping):  # half a mapping says less than its place
         return f"{path}: {message}" if path else message

@@ -117,6 +117,7 @@ def test_the_papers_clip_half_is_planned_without_images_and_weights(tmp_path):
             "masked_sets=[sketchy]",
             "masked_sets: 'sketchy' is no evaluation set; did you mean 'sketch'?",
         ),
+        ("embedded-clip", "masked_sets=sketch", 'masked_sets: input should be a list (given: "sketch")'),
         ("embedded-clip", "masked_sets=[digits]", "masked_sets: 'digits' is no evaluation set; choose from"),
         (
             "embedded-clip",
