@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,22 +10,25 @@ import torch
 from syn_ray.core.config import fingerprint_of
 from syn_ray.shards.decode import normalize
 from syn_ray.train.augment import erase, mix_pairs, soft_targets
-from syn_ray.train.data import Batch, StepBatches, first_samples
+from syn_ray.train.data import Batch, StepBatches, checked_labels
 from syn_ray.train.drop_path import share_drop_path
 from syn_ray.train.loop import Objective, Plan, Trained, in_parallel, rank_and_workers, train
 from syn_ray.train.model import create_model, create_optimizer
 from syn_ray.train.schedule import train_steps
+from syn_ray.train.streaming import Samples, StreamedBatches, read_ranges, read_whole
+from syn_ray.train.windows import WindowedOrder, WindowVisits
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from syn_ray.train.config import ClassifyConfig
+    from syn_ray.train.data import Batches
     from syn_ray.train.execution import Execution
+
+_COLUMNS = ("sample_index", "image", "label")
 
 
 def train_classifier(
     config: ClassifyConfig,
-    source: pa.Table,
+    source: Samples,
     execution: Execution,
     *,
     num_classes: int,
@@ -47,8 +51,19 @@ def train_classifier(
     """
     rank, world_size = rank_and_workers()
     dataset_size = source.num_rows if dataset_size is None else dataset_size
-    samples = first_samples(source, dataset_size, num_classes)
-    batches = StepBatches(config, samples, seed, rank=rank, world_size=world_size, cache_bytes=execution.cache_bytes)
+    make = partial(StepBatches, config, seed=seed, rank=rank, world_size=world_size)
+    batches: Batches[Batch]
+    if config.stream is not None and dataset_size > config.stream.window:
+        order = WindowedOrder(config.stream, dataset_size, config.batch_size, seed, rank, world_size)
+
+        def open_window(visits: WindowVisits) -> StepBatches:
+            samples = checked_labels(read_ranges(source, visits.ranges, _COLUMNS), num_classes)
+            return make(samples, order=visits, cache_bytes=0)  # a window shows each sample once
+
+        batches = StreamedBatches(order, open_window)
+    else:
+        whole = checked_labels(read_whole(source, dataset_size, _COLUMNS), num_classes)
+        batches = make(whole, cache_bytes=execution.cache_bytes)
     total = train_steps(config.steps, dataset_size)
     identity = {"config": config.model_dump(mode="json"), "size": dataset_size, "classes": num_classes, "seed": seed}
     plan = Plan(

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from syn_ray.core.config import fingerprint_of
 from syn_ray.core.errors import UserError
 from syn_ray.train.contrast import Contrast
-from syn_ray.train.image_text import ImageTextBatches, check_same_captions, first_pairs
+from syn_ray.train.image_text import ImageTextBatches, check_same_captions, checked_pairs
 from syn_ray.train.loop import Plan, Trained, rank_and_workers, train
 from syn_ray.train.schedule import clip_batch_size, clip_train_steps, clip_warmup_fraction
+from syn_ray.train.streaming import Samples, StreamedBatches, read_ranges, read_whole
+from syn_ray.train.windows import WindowedOrder, WindowVisits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import pyarrow as pa
 
     from syn_ray.train.clip_config import ClipConfig
+    from syn_ray.train.data import Batches
     from syn_ray.train.execution import Execution
+    from syn_ray.train.image_text import PairBatch
+
+_COLUMNS = ("sample_index", "image", "text")
+_ARMS = ("pair", "synthetic pair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +43,10 @@ class TrainedClip(Trained):
 
 def train_clip(
     config: ClipConfig,
-    source: pa.Table,
+    source: Samples,
     execution: Execution,
     *,
-    synthetic: pa.Table | None = None,
+    synthetic: Samples | None = None,
     synthetic_probability: float = 0.5,
     seed: int,
     dataset_size: int | None = None,
@@ -57,30 +67,36 @@ def train_clip(
         TrainingError: the loss is not finite, or the dataset or the checkpoint is not what it should be.
         UserError: the captions of the two sources differ, or the number of workers does not go with the batch size.
     """
-    rank, world_size = rank_and_workers()
     dataset_size = source.num_rows if dataset_size is None else dataset_size
-    pairs = first_pairs(source, dataset_size)
     identity = {"config": config.model_dump(mode="json"), "size": dataset_size, "seed": seed}
     if synthetic is not None:
-        synthetic = first_pairs(synthetic, dataset_size, "synthetic pair")
-        check_same_captions(pairs, synthetic)
         identity["synthetic_probability"] = _checked_probability(synthetic_probability)
-    batches = ImageTextBatches(
+    total = clip_train_steps(config, dataset_size)
+    rank, world_size = rank_and_workers()
+    make = partial(
+        ImageTextBatches,
         config,
-        pairs,
-        seed,
-        synthetic=synthetic,
+        seed=seed,
         synthetic_probability=synthetic_probability,
         rank=rank,
         world_size=world_size,
         cache_bytes=execution.cache_bytes,
     )
-    total = clip_train_steps(config, dataset_size)
+    arms = [source] if synthetic is None else [source, synthetic]
+    batches: Batches[PairBatch]
+    if config.stream is not None and dataset_size > config.stream.window:
+        order = WindowedOrder(config.stream, dataset_size, config.batch_size, seed, rank, world_size)
+        batches = _streamed(make, arms, order, dataset_size)
+        probability = 0.0 if synthetic is None else synthetic_probability
+        unique_images = _expected_images(total * config.batch_size, dataset_size, probability)
+    else:
+        held = _held(make, arms, dataset_size)
+        batches, unique_images = held, held.unique_images(total)
     plan = Plan(
         fingerprint=fingerprint_of("clip training run", identity),
         seed=seed,
         dataset_size=dataset_size,
-        unique_images=batches.unique_images(total),
+        unique_images=unique_images,
         batch_size=clip_batch_size(config, dataset_size),
         train_steps=total,
         warmup_fraction=clip_warmup_fraction(config, total),
@@ -98,3 +114,37 @@ def _checked_probability(probability: float) -> float:
     if not 0 <= probability <= 1:
         raise UserError(f"synthetic_probability {probability} is no probability; give a number from 0 to 1")
     return probability
+
+
+def _held(make: Callable[..., ImageTextBatches], arms: Sequence[Samples], dataset_size: int) -> ImageTextBatches:
+    """Batches of the whole dataset, shuffled whole."""
+    tables = [read_whole(arm, dataset_size, _COLUMNS) for arm in arms]
+    pairs = [checked_pairs(table, dataset_size, what) for table, what in zip(tables, _ARMS, strict=False)]
+    return _of_arms(make, pairs)
+
+
+def _streamed(
+    make: Callable[..., ImageTextBatches], arms: Sequence[Samples], order: WindowedOrder, dataset_size: int
+) -> StreamedBatches[PairBatch]:
+    """Batches that are read as training comes to them."""
+
+    def open_window(visits: WindowVisits) -> ImageTextBatches:
+        tables = [read_ranges(arm, visits.ranges, _COLUMNS) for arm in arms]
+        pairs = [checked_pairs(table, dataset_size, what) for table, what in zip(tables, _ARMS, strict=False)]
+        return _of_arms(make, pairs, order=visits, cache_bytes=0)  # a window shows each sample once
+
+    return StreamedBatches(order, open_window)
+
+
+def _of_arms(make: Callable[..., ImageTextBatches], pairs: Sequence[pa.Table], **how: Any) -> ImageTextBatches:
+    if len(pairs) > 1:
+        check_same_captions(*pairs)
+        how["synthetic"] = pairs[1]
+    return make(pairs[0], **how)
+
+
+def _expected_images(samples_seen: int, dataset_size: int, synthetic_probability: float) -> int:
+    """Different images of a streamed dataset that a run is expected to see; nobody keeps a list of billions."""
+    visits = samples_seen / dataset_size
+    unseen: float = sum((1 - share) ** visits for share in (synthetic_probability, 1 - synthetic_probability))
+    return min(samples_seen, round(dataset_size * (2 - unseen)))

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config
 from syn_ray.core.errors import UserError, nearest
+from syn_ray.train.stream_config import StreamConfig, check_stream
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
@@ -89,6 +90,8 @@ class ClipConfig(Config):
     """`bfloat16`: autocast; weights, optimizer, logits and loss stay float32."""
     augment: ClipAugmentConfig = ClipAugmentConfig()
     optimizer: ClipOptimizerConfig = ClipOptimizerConfig()
+    stream: StreamConfig | None = Field(None, exclude_if=lambda stream: stream is None)
+    """For datasets that memory does not hold. Not written where it is None, and then no part of the fingerprint."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> ClipConfig:
@@ -96,6 +99,7 @@ class ClipConfig(Config):
             _built_in(self.model)
         else:
             _check_layout(self.model, self.model_cfg)
+        check_stream(self.stream, self.batch_size)
         return self
 
     @property

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from syn_ray.core.config import PAPER_NOT_GIVEN, Config
 from syn_ray.train.clip_config import ClipConfig
+from syn_ray.train.stream_config import StreamConfig, check_stream
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
@@ -105,6 +106,8 @@ class ClassifyConfig(Config):
     augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: StepsConfig = StepsConfig()
+    stream: StreamConfig | None = Field(None, exclude_if=lambda stream: stream is None)
+    """For datasets that memory does not hold. Not written where it is None, and then no part of the fingerprint."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> ClassifyConfig:
@@ -118,6 +121,7 @@ class ClassifyConfig(Config):
             )
         if self.mixes and self.batch_size % 2:
             raise ValueError(f"batch_size {self.batch_size} is odd, but mixup and cutmix take pairs; give an even one")
+        check_stream(self.stream, self.batch_size)
         return self
 
     @property

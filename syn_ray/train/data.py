@@ -7,7 +7,7 @@ starts at its step with nothing to catch up.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,11 +30,13 @@ from syn_ray.train.augment import (
 from syn_ray.train.order import VisitOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from syn_ray.train.config import ClassifyConfig
+    from syn_ray.train.order import Order
 
 B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
 
 
 class Batch(NamedTuple):
@@ -46,6 +48,13 @@ class Batch(NamedTuple):
     erasing: torch.Tensor
     """float [images, 5]: the draws of `augment.erase`."""
     mix: PairMix
+
+
+class Batches(Protocol[B_co]):
+    """What the training loop takes its steps from."""
+
+    def loader(self, first_step: int, total_steps: int, loader_workers: int, *, pin_memory: bool) -> Iterable[B_co]:
+        """The batches from `first_step` on, in order, prepared by `loader_workers` processes (0: in this one)."""
 
 
 class BatchesByStep(Dataset[B], Generic[B]):
@@ -98,21 +107,29 @@ class StepBatches(BatchesByStep[Batch]):
 
     Args:
         config: of the training run.
-        samples: the dataset, from `first_samples`.
+        samples: the dataset, from `checked_labels`; of a streamed one what this worker holds of it.
         seed: of the training run.
-        order: which samples a step takes.
         rank: this worker.
         world_size: number of workers.
         cache_bytes: decoded images are kept when all of them fit.
+        order: which samples a step takes; None shuffles the whole dataset.
     """
 
     def __init__(
-        self, config: ClassifyConfig, samples: pa.Table, seed: int, *, rank: int, world_size: int, cache_bytes: int
+        self,
+        config: ClassifyConfig,
+        samples: pa.Table,
+        seed: int,
+        *,
+        rank: int,
+        world_size: int,
+        cache_bytes: int,
+        order: Order | None = None,
     ) -> None:
         self._config = config
         self._seed = seed
         self._augment_seed = derive_seed(seed, "augment")
-        self._order = VisitOrder(samples.num_rows, config.batch_size, seed, rank, world_size)
+        self._order = order or VisitOrder(samples.num_rows, config.batch_size, seed, rank, world_size)
         share = config.batch_size // world_size
         if config.mixes and share % 2:
             raise UserError(
@@ -148,13 +165,12 @@ class StepBatches(BatchesByStep[Batch]):
         return Batch(torch.stack(pictures), self._labels[torch.from_numpy(rows)], erasing, mix)
 
 
-def first_samples(source: pa.Table, dataset_size: int, num_classes: int) -> pa.Table:
-    """The labelled dataset of a size: `first_rows`, labelled within the classes.
+def checked_labels(samples: pa.Table, num_classes: int) -> pa.Table:
+    """The samples as they are, once each is seen to be of one of the classes.
 
     Raises:
-        TrainingError: samples are missing or twice there, or a label is none of the classes.
+        TrainingError: one is not.
     """
-    samples = first_rows(source, dataset_size, ["sample_index", "image", "label"])
     labels = samples.column("label")
     low, high = (pc.min_max(labels)[end].as_py() for end in ("min", "max"))
     if labels.null_count or low < 0 or high >= num_classes:

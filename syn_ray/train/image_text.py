@@ -23,8 +23,8 @@ from syn_ray.core.seeds import derive_seed
 from syn_ray.shards.decode import decode_image
 from syn_ray.train.augment import as_uniform, draw_bits, shift_and_flip, transform_each
 from syn_ray.train.clip_model import create_tokenizer
-from syn_ray.train.data import BatchesByStep, DecodedImages, first_rows
-from syn_ray.train.order import VisitOrder
+from syn_ray.train.data import BatchesByStep, DecodedImages
+from syn_ray.train.order import Order, VisitOrder
 from syn_ray.train.schedule import clip_batch_size
 
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ class ImageTextBatches(BatchesByStep[PairBatch]):
 
     Args:
         config: of the training run.
-        pairs: the dataset, from `first_pairs`.
+        pairs: the dataset, from `checked_pairs`; of a streamed one what this worker holds of it.
         seed: of the training run.
         synthetic: the same captions with other images, for the mixed arm.
         synthetic_probability: of an image from `synthetic` at a visit.
         rank: this worker.
         world_size: number of workers.
         cache_bytes: decoded images are kept when all of them fit.
+        order: which samples a step takes; None shuffles the whole dataset.
     """
 
     def __init__(
@@ -72,14 +73,21 @@ class ImageTextBatches(BatchesByStep[PairBatch]):
         rank: int,
         world_size: int,
         cache_bytes: int,
+        order: Order | None = None,
     ) -> None:
         self._augment = config.augment
         self._augment_seed = derive_seed(seed, "augment")
         self._arm_seed = derive_seed(seed, "arm")
-        size = pairs.num_rows
-        batch_size = clip_batch_size(config, size)
-        self._order = VisitOrder(size, batch_size, seed, rank, world_size, distinct_batches=True)
-        self._tokens, self._caption = _tokenize(pairs.column("text"), create_tokenizer(config))
+        self._order = order or VisitOrder(
+            pairs.num_rows,
+            clip_batch_size(config, pairs.num_rows),
+            seed,
+            rank,
+            world_size,
+            distinct_batches=True,
+        )
+        self._sample_index = pairs.column("sample_index").to_numpy()
+        self._captions = _Captions(pairs.column("text"), create_tokenizer(config), ahead=order is None)
         arms = [pairs] if synthetic is None else [pairs, synthetic]
         decode = _decoder(config)
         self._arms = [DecodedImages(arm, decode, cache_bytes // len(arms)) for arm in arms]
@@ -91,8 +99,9 @@ class ImageTextBatches(BatchesByStep[PairBatch]):
 
     def __getitem__(self, step: int) -> PairBatch:
         rows, visits = self._order.at(step)
-        bits = draw_bits(self._augment_seed, rows, visits, 4)
-        arms = self._drawn_arms(rows, visits)
+        samples = self._sample_index[rows]
+        bits = draw_bits(self._augment_seed, samples, visits, 4)
+        arms = self._drawn_arms(samples, visits)
         pictures = [self._arms[arm][int(row)] for arm, row in zip(arms, rows, strict=True)]
         if self._augment.crop == "shift":
             uniform = as_uniform(bits)
@@ -101,10 +110,11 @@ class ImageTextBatches(BatchesByStep[PairBatch]):
             )
         else:
             images = torch.stack(transform_each(self._random_resized, pictures, bits[:, 3]))
-        return PairBatch(images, self._tokens[torch.from_numpy(self._caption[rows])])
+        return PairBatch(images, self._captions.tokens(rows))
 
     def unique_images(self, train_steps: int) -> int:
-        """Different images that all workers see in the first steps."""
+        """Different images that all workers see in the first steps of a dataset that is shuffled whole."""
+        assert isinstance(self._order, VisitOrder)
         size = self._order.dataset_size
         whole, rest = divmod(train_steps * self._order.batch_size, size)
         if len(self._arms) == 1:
@@ -115,19 +125,18 @@ class ImageTextBatches(BatchesByStep[PairBatch]):
             seen[self._drawn_arms(rows, np.full_like(rows, epoch)), rows] = True
         return int(seen.sum())
 
-    def _drawn_arms(self, rows: npt.NDArray[np.int64], visits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _drawn_arms(self, samples: npt.NDArray[np.int64], visits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Whose image is shown at each visit: 0 the real one's, 1 the synthetic one's."""
-        uniform = as_uniform(draw_bits(self._arm_seed, rows, visits, 1))[:, 0]
+        uniform = as_uniform(draw_bits(self._arm_seed, samples, visits, 1))[:, 0]
         return (uniform < self._synthetic_probability).astype(np.int64)
 
 
-def first_pairs(source: pa.Table, dataset_size: int, what: str = "pair") -> pa.Table:
-    """The dataset of a size: the first samples of a source, each there once, each with an image and a caption.
+def checked_pairs(pairs: pa.Table, dataset_size: int, what: str = "pair") -> pa.Table:
+    """The pairs as they are, once each is seen to have an image and a caption.
 
     Raises:
-        TrainingError: samples are missing or twice there, or one lacks its image or caption.
+        TrainingError: one does not.
     """
-    pairs = first_rows(source, dataset_size, ["sample_index", "image", "text"])
     text = pairs.column("text")
     for problem, lacking in {
         "image": pc.is_null(pc.struct_field(pairs.column("image"), "bytes")),
@@ -135,7 +144,10 @@ def first_pairs(source: pa.Table, dataset_size: int, what: str = "pair") -> pa.T
     }.items():
         row = pc.index(lacking, True).as_py()
         if row >= 0:
-            raise TrainingError(f"{what} {row} of {dataset_size} has no {problem}; run `syn-ray verify` on the source")
+            sample = pairs.column("sample_index")[row].as_py()
+            raise TrainingError(
+                f"{what} {sample} of {dataset_size} has no {problem}; run `syn-ray verify` on the source"
+            )
     return pairs
 
 
@@ -148,22 +160,43 @@ def check_same_captions(real: pa.Table, synthetic: pa.Table) -> None:
     row = pc.index(pc.not_equal(real.column("text"), synthetic.column("text")), True).as_py()
     if row >= 0:
         one, other = (table.column("text")[row].as_py() for table in (real, synthetic))
+        sample = real.column("sample_index")[row].as_py()
         raise UserError(
-            f"sample {row} is '{one}' among the real images and '{other}' among the synthetic ones; "
+            f"sample {sample} is '{one}' among the real images and '{other}' among the synthetic ones; "
             "generate the synthetic images from the captions of these real ones"
         )
 
 
-def _tokenize(
-    captions: pa.ChunkedArray, tokenizer: Callable[[list[str]], torch.Tensor]
-) -> tuple[torch.Tensor, npt.NDArray[np.int64]]:
-    """Tokens of the different captions, int32 [captions, context length], and which of them each row has."""
-    different = captions.unique()
-    texts = different.to_pylist()
-    parts = [
-        tokenizer(texts[start : start + _CAPTIONS_AT_ONCE]).int() for start in range(0, len(texts), _CAPTIONS_AT_ONCE)
-    ]
-    return torch.cat(parts), pc.index_in(captions, different).to_numpy().astype(np.int64)
+class _Captions:
+    """The captions of a table as tokens.
+
+    Args:
+        captions: one a row.
+        tokenizer: texts to tokens.
+        ahead: each different caption is read once, now; otherwise each when its row is asked for.
+    """
+
+    def __init__(
+        self, captions: pa.ChunkedArray, tokenizer: Callable[[list[str]], torch.Tensor], *, ahead: bool
+    ) -> None:
+        self._captions = captions
+        self._tokenizer = tokenizer
+        if ahead:
+            different = captions.unique()
+            self._different = torch.cat(
+                [
+                    tokenizer(different.slice(start, _CAPTIONS_AT_ONCE).to_pylist()).int()
+                    for start in range(0, len(different), _CAPTIONS_AT_ONCE)
+                ]
+            )
+            self._which = pc.index_in(captions, different).to_numpy().astype(np.int64)
+        self._ahead = ahead
+
+    def tokens(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """int32 [rows, context length]."""
+        if self._ahead:
+            return self._different[torch.from_numpy(self._which[rows])]
+        return self._tokenizer([self._captions[int(row)].as_py() for row in rows]).int()
 
 
 def _decoder(config: ClipConfig) -> Callable[[bytes], torch.Tensor]:

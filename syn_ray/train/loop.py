@@ -27,7 +27,7 @@ from syn_ray.train.schedule import learning_rate_factor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from syn_ray.train.data import BatchesByStep
+    from syn_ray.train.data import Batches
     from syn_ray.train.execution import Execution
 
 REPORT_STEPS = 10
@@ -93,7 +93,7 @@ class Objective(Generic[B]):
 
 def train(
     objective: Objective[B],
-    batches: BatchesByStep[B],
+    batches: Batches[B],
     plan: Plan,
     execution: Execution,
 ) -> Trained:

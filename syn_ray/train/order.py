@@ -9,7 +9,7 @@ it does not hold yet: a contrastive loss would count a pair that is there twice 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,13 @@ class Visits(NamedTuple):
 
     rows: npt.NDArray[np.int64]
     visits: npt.NDArray[np.int64]
+
+
+class Order(Protocol):
+    """Tells one worker which rows of its table a step takes."""
+
+    def at(self, step: int) -> Visits:
+        """This worker's samples at a step."""
 
 
 class VisitOrder:

@@ -40,6 +40,12 @@ class Run:
         return identity if self.num_classes is None else identity | {"num_classes": self.num_classes}
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether its samples are read as training comes to them; else every node holds them all."""
+        stream = self.config.stream
+        return stream is not None and self.dataset_size > stream.window
+
+    @property
     def fingerprint(self) -> str:
         return fingerprint_of("run", self.identity)
 

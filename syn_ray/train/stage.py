@@ -29,6 +29,7 @@ from syn_ray.train.run import Run
 
 if TYPE_CHECKING:
     from syn_ray.train.loop import Trained
+    from syn_ray.train.streaming import Samples, ShardedSamples
 
 OnProgress = Callable[[str, Progress], None]
 """Called in the first worker with a run's name. Must pickle."""
@@ -56,8 +57,9 @@ def train_runs(
     """
     missing = [run for run in runs if read_artifact(run.directory, run.fingerprint) is None]
     if missing:
-        largest = max(missing, key=lambda run: run.dataset_size)
-        samples = [data.to_arrow_refs() for data in _load(largest, resources)]
+        held = [run for run in missing if not run.is_streamed]
+        largest = max(held, key=lambda run: run.dataset_size, default=None)
+        samples = [] if largest is None else [data.to_arrow_refs() for data in _load(largest, resources)]
         on_gpu = resources.on_gpu(ray.cluster_resources())
         trainer = ray.train.torch.TorchTrainer(
             _train_all,
@@ -102,8 +104,8 @@ def _load(run: Run, resources: TrainResources) -> list[ray.data.Dataset]:
         )
         raise UserError(
             f"{what} take {size_bytes / 1e9:.1f} GB and the object store of a node that trains holds {room / 1e9:.1f} "
-            "GB; give Ray more (object_store_bytes in the resources file for a Ray started here, "
-            "--object-store-memory in `ray start` on a cluster) or save smaller images"
+            "GB; have them streamed (train.stream in the study), give Ray more (object_store_bytes in the resources "
+            "file for a Ray started here, --object-store-memory in `ray start` on a cluster) or save smaller images"
         )
     target = "label" if run.config.objective == "classify" else "text"
     return [
@@ -133,9 +135,10 @@ def _train_all(config: dict[str, Any]) -> SynRayError | None:
     Of several workers one may make it alone (a broken image in its share); then the others wait for it in a collective
     operation, and only an exception ends the group.
     """
-    samples = [_table(blocks) for blocks in config["samples"]]
+    held = [_table(blocks) for blocks in config["samples"]]
     for run in config["runs"]:
         try:
+            samples = _where_they_lie(run) if run.is_streamed else held
             _train_one(run, samples, config["resources"], config["on_progress"])
         except SynRayError as mistake:
             if ray.train.get_context().get_world_size() > 1:
@@ -150,9 +153,13 @@ def _table(blocks: Any) -> pa.Table:
     return pa.concat_tables(sorted(found, key=lambda block: block["sample_index"][0].as_py()))
 
 
-def _train_one(
-    run: Run, samples: Sequence[pa.Table], resources: TrainResources, on_progress: OnProgress | None
-) -> None:
+def _where_they_lie(run: Run) -> list[ShardedSamples]:
+    from syn_ray.train.streaming import ShardedSamples
+
+    return [ShardedSamples(images, run.dataset_size) for images in run.images]
+
+
+def _train_one(run: Run, samples: Sequence[Samples], resources: TrainResources, on_progress: OnProgress | None) -> None:
     # Loaded by the workers alone: the trial and Ray Train's controller, which import this module, do without.
     import torch.distributed as dist
 
@@ -185,7 +192,7 @@ def _train_one(
         dist.barrier()  # nobody looks for the artifact of this run before it is there
 
 
-def _fit_classifier(run: Run, samples: Sequence[pa.Table], execution: Execution, *, export: bool) -> Trained:
+def _fit_classifier(run: Run, samples: Sequence[Samples], execution: Execution, *, export: bool) -> Trained:
     from syn_ray.train.checkpoint import export_model
     from syn_ray.train.classify import train_classifier
 
@@ -199,7 +206,7 @@ def _fit_classifier(run: Run, samples: Sequence[pa.Table], execution: Execution,
     return trained
 
 
-def _fit_clip(run: Run, samples: Sequence[pa.Table], execution: Execution, *, export: bool) -> Trained:
+def _fit_clip(run: Run, samples: Sequence[Samples], execution: Execution, *, export: bool) -> Trained:
     from syn_ray.train.clip import train_clip
     from syn_ray.train.clip_model import export_clip
 

@@ -28,11 +28,12 @@ TINY = (
     "curves.2.guidance_scale=2",
     "train.epochs=2",
     "train.batch_size=16",
+    "train.stream={window: 32, lanes: 2, chunk: 4}",
     "train.model_cfg.vision_cfg={image_size: 32, patch_size: 8, width: 32, layers: 1, head_width: 16}",
     "evaluation_sets={v2: {kind: embedded, name: v2}}",
     "downstream={digits: {kind: embedded, name: digits}, families: {kind: embedded, name: families}}",
 )
-"""Makes embedded-clip a study of seconds: three arms, nine trainings, four evaluation sets."""
+"""Makes embedded-clip a study of seconds: three arms, nine trainings (of 64 pairs streamed), four evaluation sets."""
 
 
 def _plan(tmp_path, *changes, study="embedded-clip"):

@@ -25,12 +25,13 @@ def load_worker():
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # two workers that wait for each other at every step, on a machine that has other work
 def test_two_workers_train_the_model_of_one(make_clip_config, make_pairs, tmp_path):
-    """With either loss, at once and in parts (four of them in all); the reference is one worker with whole batches."""
+    """Either loss, at once, in parts (four in all) and streamed; the reference is one worker with whole batches."""
     configs = [
         make_clip_config(loss=loss, micro_batch_size=size, epochs=3, optimizer={"grad_clip": 0.5})
         for loss in ("clip", "siglip")
         for size in (None, 4)
     ]
+    configs.append(make_clip_config(epochs=3, stream={"window": 16, "lanes": 4, "chunk": 5}))
     (tmp_path / "configs.json").write_text(json.dumps([config.model_dump(mode="json") for config in configs]))
     pq.write_table(make_pairs(40), tmp_path / "pairs.parquet")
     pq.write_table(make_pairs(40, tone=200), tmp_path / "synthetic.parquet")

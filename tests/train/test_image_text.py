@@ -12,7 +12,7 @@ from PIL import Image
 
 from syn_ray.core.errors import TrainingError, UserError
 from syn_ray.train.clip_model import create_tokenizer
-from syn_ray.train.image_text import ImageTextBatches, check_same_captions, first_pairs
+from syn_ray.train.image_text import ImageTextBatches, check_same_captions, checked_pairs
 
 STILL = {"crop": "shift", "shift_px": 0}
 AUGMENTS = {
@@ -173,7 +173,7 @@ def test_missing_images_and_captions_are_found(make_pairs):
     def refused(row, size=20, **change):
         changed = [r | change if r["sample_index"] == row else r for r in rows]
         with pytest.raises(TrainingError) as caught:
-            first_pairs(pa.Table.from_pylist(changed, schema=make_pairs(1).schema), size)
+            checked_pairs(pa.Table.from_pylist(changed, schema=make_pairs(1).schema), size)
         return str(caught.value)
 
     remedy = "; run `syn-ray verify` on the source"
@@ -181,5 +181,5 @@ def test_missing_images_and_captions_are_found(make_pairs):
     assert refused(9, image={"bytes": None, "path": "9.png"}) == f"pair 9 of 20 has no image{remedy}"
     assert refused(0, text=None) == f"pair 0 of 20 has no caption{remedy}"
     assert refused(7, text=" ") == f"pair 7 of 20 has no caption{remedy}"
-    assert refused(9, sample_index=30).startswith("sample 9 of 20 is missing or there twice among 20 rows;")
-    assert first_pairs(make_pairs(20), 7)["sample_index"].to_pylist() == list(range(7))
+    whole = make_pairs(20)
+    assert checked_pairs(whole, 20) is whole

@@ -12,7 +12,7 @@ from syn_ray.core.errors import TrainingError, UserError
 from syn_ray.core.storage import Storage
 from syn_ray.train.checkpoint import CheckpointFile
 from syn_ray.train.classify import train_classifier
-from syn_ray.train.data import first_samples
+from syn_ray.train.data import checked_labels, first_rows
 from syn_ray.train.execution import Execution
 from syn_ray.train.model import create_model, create_optimizer
 
@@ -152,10 +152,10 @@ def test_missing_and_doubled_samples_are_found(make_source):
     doubled = pa.concat_tables([source.slice(0, 8), source.slice(7)])
     for table, size, wrong in [(without_7, 12, 7), (doubled, 12, 8), (source, 21, 20)]:
         with pytest.raises(TrainingError, match=f"^sample {wrong} of {size} is missing or there twice among"):
-            first_samples(table, size, 4)
-    assert first_samples(without_7, 7, 4)["sample_index"].to_pylist() == list(range(7))
+            first_rows(table, size, source.column_names)
+    assert first_rows(without_7, 7, ["sample_index"])["sample_index"].to_pylist() == list(range(7))
     with pytest.raises(TrainingError, match="labels lie between 0 and 3, 0 are null; they must be 0 to 2"):
-        first_samples(source, 20, 3)
+        checked_labels(source, 3)
 
 
 def test_decay_spares_norms_biases_and_positions(make_config):
