@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from syn_ray.datasets.reference import PAPER_TABLE_1, zero_shot_reference
 from syn_ray.report.inputs import DOWNSTREAM, HELD_OUT, list_curves
 
 if TYPE_CHECKING:
@@ -25,6 +26,26 @@ def downstream_table(results: pd.DataFrame, metrics: Mapping[str, tuple[str, str
     columns[DOWNSTREAM] = results[_is(results, DOWNSTREAM, "headline")]
     titles = {name: title for name, (title, _) in metrics.items()} | {DOWNSTREAM: "average"}
     return _wide(results, {titles[name]: 100 * rows.groupby(PLACE)["value"].mean() for name, rows in columns.items()})
+
+
+def published_table(titles: Mapping[str, str]) -> pd.DataFrame | None:
+    """The paper's Table 1 for a study's sets, in percent; with their average where the study has all fifteen.
+
+    Args:
+        titles: of each downstream set, by its name.
+
+    Returns:
+        One row per source and dataset size; None where the study has none of the paper's sets.
+    """
+    published = zero_shot_reference()
+    paper = published[published["reference"] == PAPER_TABLE_1]
+    sets = [name for name in paper["eval_set"].unique() if name in titles]
+    if not sets:
+        return None
+    wide = (100 * paper.pivot(index=["source", "dataset_size"], columns="eval_set", values="value")).round(1)
+    whole = len(sets) == len(wide.columns) - 1
+    table = wide[[*sets, "average"] if whole else sets].rename(columns=dict(titles))
+    return table.loc[["real", "synthetic", "mixed"]].reset_index().rename_axis(columns=None)
 
 
 def retrieval_table(results: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from syn_ray.core.config import defaults_not_from_paper
 from syn_ray.core.storage import Storage
 from syn_ray.generate.config import AnySource
 from syn_ray.report.inputs import CLASSES_NOTE, DOWNSTREAM, HELD_OUT, IMAGES, CurveSamples, ReportInput
-from syn_ray.report.zero_shot import downstream_table, retrieval_table
+from syn_ray.report.zero_shot import downstream_table, published_table, retrieval_table
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.shards.reader import read_samples
 from syn_ray.study.curves import Curve
@@ -124,6 +124,11 @@ def _clip_tables(plan: StudyPlan, results: pd.DataFrame) -> list[tuple[str, str,
         )
         frame = downstream_table(results, {name: (told.title, told.metric) for name, told in sets.items()})
         tables.append((DOWNSTREAM, caption, frame))
+        published = published_table({name: told.title for name, told in sets.items()})
+        if published is not None:
+            tables.append(
+                ("published", "The paper's own figures for these sets: ViT-B/16, Table 1, percent", published)
+            )
     if (results["eval_set"] == HELD_OUT).any():
         tables.append(
             ("retrieval", "Retrieval among held-out pairs, percent (mean over seeds)", retrieval_table(results))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from syn_ray.datasets.downstream import DOWNSTREAM as DOWNSTREAM_SETS
 from syn_ray.report.comparisons import Evidence
 from syn_ray.report.findings_of_mixing import mixing
 from syn_ray.report.inputs import CURVE_COLUMNS, DOWNSTREAM, HELD_OUT
 from syn_ray.report.tables import point_table
-from syn_ray.report.zero_shot import downstream_table, retrieval_table
+from syn_ray.report.zero_shot import downstream_table, published_table, retrieval_table
 
 ABOUT: dict[str, dict[str, object]] = {
     "real": {"source": "real"},
@@ -88,6 +89,19 @@ def test_table_1_has_each_sets_own_metric_and_their_mean(results: pd.DataFrame) 
         "Pets": [50.5, 70.5, 40.5],
         "average": [40.5, 60.5, 30.5],
     }
+
+
+def test_the_papers_figures_stand_beside_sets_of_its_own() -> None:
+    assert published_table({"digits": "digits"}) is None
+    table = published_table({"pets": "Pets", "digits": "digits", "cars": "Cars"})
+    assert table is not None
+    assert list(table.columns) == ["source", "dataset_size", "Cars", "Pets"]  # an average of two is not the paper's
+    assert table["source"].unique().tolist() == ["real", "synthetic", "mixed"]
+    assert table.query("source == 'mixed'")["Pets"].tolist() == [12.0, 45.4, 67.7, 85.1, 86.4]
+    whole = published_table(DOWNSTREAM_SETS)
+    assert whole is not None
+    assert whole.columns[-1] == "average"
+    assert whole["average"].tolist()[4] == 65.7
 
 
 def test_retrieval_is_in_words_and_percent(results: pd.DataFrame) -> None:
