@@ -122,16 +122,22 @@ def embedded_words() -> frozenset[str]:
 
 def check_words(model_id: str, classes: Sequence[str]) -> None:
     """Raises a UserError where an embedded generator is asked for a class in words that it was never taught."""
-    if not model_id.startswith(embedded.PREFIX):
-        return
-    unknown = {name: new for name in classes if (new := [w for w in _words(name) if w not in embedded_words()])}
+    unknown = unlearned(model_id, classes)
     if unknown:
-        name, words = next(iter(unknown.items()))
+        name, word = next(iter(unknown.items()))
         raise UserError(
-            f"classes: generator '{model_id}' never learned the word '{words[0]}' of class '{name}' "
+            f"classes: generator '{model_id}' never learned the word '{word}' of class '{name}' "
             f"({len(unknown)} of {len(classes)} classes have such words); name classes "
             f"in words like {', '.join(class_names('fashion'))}, or take another generator"
         )
+
+
+def unlearned(model_id: str, texts: Sequence[str]) -> dict[str, str]:
+    """Those of the texts that have words which an embedded generator was never taught, and the first such word."""
+    if not model_id.startswith(embedded.PREFIX):
+        return {}
+    first = {text: next((word for word in _words(text) if word not in embedded_words()), None) for text in texts}
+    return {text: word for text, word in first.items() if word is not None}
 
 
 def check_captions(model_id: str, pairs: ImageText) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from syn_ray.prompts.cache import WrittenSet, check_images, is_written, lacking
 from syn_ray.prompts.config import ModelCaptions, SetConfig, Word2Sen, without_limit
 from syn_ray.prompts.prompt_set import PromptSet
 from syn_ray.prompts.sets import fitting, make_prompt_set
-from syn_ray.prompts.tokens import TokenCounter, counter_at_hand
+from syn_ray.prompts.tokens import TokenCounter, counter_at_hand, unlearned
 from syn_ray.shards.manifest import read_manifest
 from syn_ray.study.curves import Curve
 from syn_ray.study.plan import StudyPlan
@@ -39,6 +39,11 @@ class PromptUse:
     def sources(self) -> list[SyntheticSource]:
         """One of each curve."""
         return [curve.drawn for curve in self.curves if curve.drawn is not None]
+
+    @cached_property
+    def generators(self) -> list[str]:
+        """The study's names of those that it is drawn by."""
+        return list(dict.fromkeys(curve.generator for curve in self.curves if curve.generator is not None))
 
     @property
     def config(self) -> SetConfig:
@@ -147,9 +152,28 @@ def long_prompts(plan: StudyPlan) -> Iterator[str]:
                 yield f"{line}; long_prompts: {plan.config.long_prompts}"
 
 
+def unlearned_prompts(plan: StudyPlan) -> Iterator[str]:
+    """For each set and each embedded generator: how many prompts have words that it does not know."""
+    for use in prompt_uses(plan):
+        used = used_prompts(use.build(), use.samples)
+        yield from (line for name in use.generators if (line := _unlearned_line(use, name, used)))
+
+
 def used_prompts(prompts: PromptSet, samples: int) -> list[str]:
     """The distinct prompts that the first `samples` samples take."""
     return list(dict.fromkeys(p for label in range(prompts.num_classes) for p in prompts.first(label, samples)))
+
+
+def _unlearned_line(use: PromptUse, generator: str, used: Sequence[str]) -> str:
+    model_id = use.plan.config.generators[generator].model_id
+    unknown = unlearned(model_id, used)
+    if not unknown:
+        return ""
+    prompt, word = next(iter(unknown.items()))
+    return (
+        f"{len(unknown):,} of {len(used):,} prompts of '{use.name}' have words that generator '{generator}' "
+        f"({model_id}) never learned, and draws anything for: '{word}' in '{prompt}'"
+    )
 
 
 def _excess_line(use: PromptUse, generator: str, counter: TokenCounter, excess: dict[str, int], total: int) -> str:
@@ -188,6 +212,8 @@ def describe_prompts(plan: StudyPlan, show: int, classes: int) -> Iterator[Table
         yield _numbers(use, shown)
         for name, counter in counters.items():
             yield _length(use, name, counter, excess.get(name, {}), len(used_prompts(prompts, use.samples)))
+        used = used_prompts(shown, use.samples)
+        yield from (line for name in use.generators if (line := _unlearned_line(use, name, used)))
 
 
 def _shown(plan: StudyPlan, prompts: PromptSet, counter: TokenCounter | None) -> PromptSet:

@@ -30,7 +30,7 @@ from syn_ray.study.grid import run_grid
 from syn_ray.study.heartbeat import beating, only_driver
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.progress import shown
-from syn_ray.study.prompts import PromptUse, long_prompts, prompt_uses, unwritten
+from syn_ray.study.prompts import PromptUse, long_prompts, prompt_uses, unlearned_prompts, unwritten
 from syn_ray.study.status import curve_status
 from syn_ray.train.check import check_model
 
@@ -139,7 +139,7 @@ def prepare_pairs(plan: StudyPlan, resources: Resources) -> None:
 
 
 def prepare_prompts(plan: StudyPlan, resources: Resources, console: Console) -> None:
-    """Has the prompts written that a model writes, and says how many are too long, before any image is made.
+    """Has the prompts written that a model writes, and says how many are too long or unknown, before any image is made.
 
     Raises:
         UserError: prompts are too long, or cannot be counted, and the study says `long_prompts: stop`; a model or its
@@ -148,7 +148,7 @@ def prepare_prompts(plan: StudyPlan, resources: Resources, console: Console) -> 
     for use in prompt_uses(plan):
         use.check_images()
     write_sets(plan, unwritten(plan), resources, console)
-    for line in long_prompts(plan):
+    for line in (*long_prompts(plan), *unlearned_prompts(plan)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

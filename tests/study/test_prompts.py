@@ -11,7 +11,7 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
 from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
-from syn_ray.study.prompts import describe_prompts, long_prompts, unwritten
+from syn_ray.study.prompts import describe_prompts, long_prompts, unlearned_prompts, unwritten
 
 LONG = "a dark dress " * 15
 
@@ -73,6 +73,23 @@ def test_long_prompts_are_counted_and_shown(tmp_path, texts):
         "prompt set"
     )
     assert list(long_prompts(_plan(tmp_path, "long_prompts=stop"))) == []  # captions fit
+
+
+def test_words_that_an_embedded_generator_never_learned_are_said(tmp_path):
+    (tmp_path / "mine.txt").write_text("\n".join(["a dress"] * 10 + ["a dress on a zebra"] * 10))
+    texts = [f"prompt_sets.mine={{kind: texts, path: '{tmp_path}/mine.txt'}}", "curves.1.prompts=mine"]
+    plan = _plan(tmp_path, *texts)
+    line = (
+        "1 of 2 prompts of 'mine' have words that generator 'sd' (embedded:stable-diffusion) never learned, and draws "
+        "anything for: 'on' in 'a dress on a zebra'"
+    )
+    assert list(unlearned_prompts(plan)) == [line]
+    assert line in _shown(plan, classes=10)
+    every = _plan(tmp_path, "curves.1.prompts=[captions, classnames, clip_templates_7, clip_templates_80]")
+    assert list(unlearned_prompts(every)) == []
+    assert list(unlearned_prompts(_plan(tmp_path, "curves.1.prompts=descriptions"))) != []
+    large = "generators.sd={family: stable_diffusion, model_id: someone/some-diffusion}"
+    assert list(unlearned_prompts(_plan(tmp_path, *texts, large))) == []
 
 
 def test_prompts_that_nobody_can_count_are_said_and_stop_a_study_that_says_stop(tmp_path):
