@@ -208,6 +208,9 @@ def _print_status(study: StudyPlan, title: str, doing: dict[str, str]) -> None:
     )
     if study.config.masked_sets:
         output.print(f"judged among the classes that occur in them: {', '.join(study.config.masked_sets)}")
+    indexed = study.pairs_in_words()
+    if indexed is not None:
+        output.print(indexed, markup=False)
     output.print(f"storage {study.storage.display}")
 
 

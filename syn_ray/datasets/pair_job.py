@@ -122,6 +122,19 @@ def skipped_in(entries: Sequence[IndexEntry]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def index_in_words(index: PairIndex, pairs: Storage) -> str | None:
+    """What is indexed of pairs and what of it was skipped; None where nothing is yet."""
+    artifact = read_artifact(pairs / index.directory_name, index.fingerprint)
+    if artifact is None:
+        return None
+    done, skipped = artifact.result, artifact.result["skipped"]
+    left_out = f"left out: {in_words(skipped)}" if skipped else "none left out"
+    return (
+        f"pairs {index.pairs.name}: {done['rows']:,} in the {len(done['entries']):,} of {done['files']:,} files that "
+        f"are indexed; {left_out}"
+    )
+
+
 def in_words(skipped: Mapping[str, int]) -> str:
     """What was skipped, for a message."""
     return ", ".join(f"{count:,} x {reason}" for reason, count in skipped.items()) or "they are empty"

@@ -11,6 +11,8 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.datasets.config import EmbeddedPairs, absent_path, is_at_hand
+from syn_ray.datasets.pair_index import PairIndex, pairs_beside
+from syn_ray.datasets.pair_job import index_in_words
 from syn_ray.datasets.real import check_classes
 from syn_ray.datasets.vocabulary import ClassInfo, class_infos, class_names
 from syn_ray.evaluate.evaluation import Classification, Evaluation, Retrieval, Task, ZeroShot
@@ -176,6 +178,13 @@ class StudyPlan:
         sets = {"real": config.real, "pairs": config.pairs, **config.evaluation_sets, **config.downstream}
         absent = {name: absent_path(images) for name, images in sets.items() if images is not None}
         return {name: path for name, path in absent.items() if path is not None}
+
+    def pairs_in_words(self) -> str | None:
+        """What is indexed of the pairs and what was left out; None where nothing is, or they need no index."""
+        pairs = self.config.pairs
+        if pairs is None or isinstance(pairs, EmbeddedPairs):
+            return None
+        return index_in_words(PairIndex(pairs=pairs, study_seed=self.config.seed), pairs_beside(self.images))
 
     def check_prompts(self) -> None:
         """Raises a UserError where a generator does not know a class's words, or a prompt set too little of a class."""

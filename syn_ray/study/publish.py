@@ -179,6 +179,9 @@ def _notes(plan: StudyPlan) -> list[str]:
     if "long_prompts" not in plan.config.model_fields_set:
         stand_ins.append(f"long_prompts={plan.config.long_prompts}")
     notes = list(plan.config.notes)
+    indexed = plan.pairs_in_words()
+    if indexed is not None:
+        notes.append(f"{indexed[0].upper()}{indexed[1:]}.")
     if plan.config.masked_sets:
         notes.append(f"Judged among the classes that occur in them: {', '.join(plan.config.masked_sets)}.")
     if stand_ins:

@@ -5,11 +5,17 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
+from syn_ray.datasets.image_text import index_file
+from syn_ray.datasets.pair_index import PairIndex, pairs_beside, write_entry
+from syn_ray.datasets.pair_job import complete_index, open_index_job
 from syn_ray.evaluate.evaluation import Retrieval, ZeroShot
 from syn_ray.report.inputs import DOWNSTREAM, HELD_OUT
 from syn_ray.study.load import load_study
@@ -152,6 +158,24 @@ def _refused(tmp_path, *changes):
         _checked(_plan(tmp_path, *changes))
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_what_was_left_out_of_the_pairs_is_said(tmp_path):
+    (tmp_path / "data").mkdir()
+    image = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(image, "png")
+    rows = {"image": [image.getvalue(), b"no image", image.getvalue()], "text": ["a cat", "a dog", ""]}
+    pq.write_table(pa.table(rows), tmp_path / "data" / "x.parquet")
+    plan = _plan(tmp_path, f"pairs={{kind: parquet, path: '{tmp_path}/data', name: mine}}")
+    assert plan.pairs_in_words() is None
+    index = PairIndex(pairs=plan.config.pairs, study_seed=plan.config.seed)
+    job = open_index_job(index, pairs_beside(plan.images))
+    job.add(write_entry(job.directory, index, 0, "x.parquet", index_file(index.pairs, job.files[0])))
+    complete_index(job, 0.0)
+    assert plan.pairs_in_words() == (
+        "pairs mine: 1 in the 1 of 1 files that are indexed; left out: 1 x no caption, 1 x unreadable image"
+    )
+    assert _plan(tmp_path).pairs_in_words() is None  # the shipped pairs need no index
 
 
 def test_what_is_there_is_looked_at_before_anything_is_paid_for(tmp_path):
