@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from syn_ray.core.errors import SynRayError, UserError
 from syn_ray.core.resources import load_resources
@@ -20,7 +20,7 @@ from syn_ray.study.heartbeat import last_beat
 from syn_ray.study.load import built_in_studies, load_study
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.runner import DEFAULT_STORAGE, open_study, run_study
-from syn_ray.study.status import CurveStatus, curve_status
+from syn_ray.study.status import describe_status
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(stderr=True)
@@ -47,7 +47,7 @@ def plan(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None) 
     from syn_ray.study.prompts import unwritten
 
     opened = _plan(study, storage, set_)
-    _print_status(opened, "to do", {})
+    _print(describe_status(opened, "to do", {}))
     for use in unwritten(opened):
         output.print(f"prompts {use.name}: {use.to_do}", markup=False)
     for name, path in opened.absent_images.items():
@@ -59,7 +59,7 @@ def status(study: Study, storage: StorageUri = DEFAULT_STORAGE, set_: Set = None
     """Shows what of a study is done, what a run does at this moment, and what is missing."""
     opened = _plan(study, storage, set_)
     beat = last_beat(opened.root)
-    _print_status(opened, "status", beat.doing if beat and beat.alive else {})
+    _print(describe_status(opened, "status", beat.doing if beat and beat.alive else {}))
     if beat:
         state = "running" if beat.alive else "killed, run it again to go on"
         output.print(f"{state}; {beat.age_seconds:.0f} s ago: {beat.words}", markup=False)
@@ -75,7 +75,8 @@ def prompts(
     classes: Annotated[int, typer.Option(help="Classes shown of each prompt set.")] = 10,
 ) -> None:
     """Makes and shows the prompt sets; one whose model or images are not on this machine is told, not made."""
-    from syn_ray.study.prompts import describe_prompts, unwritten
+    from syn_ray.study.prompt_table import describe_prompts
+    from syn_ray.study.prompts import unwritten
 
     opened = _plan(study, storage, set_)
     writable = [use for use in unwritten(opened) if use.lacking is None]
@@ -87,8 +88,7 @@ def prompts(
         asked = load_resources(resources)
         with connected(asked):
             write_sets(opened, writable, asked, console)
-    for part in describe_prompts(opened, show, classes):
-        output.print(part, markup=False)
+    _print(describe_prompts(opened, show, classes))
 
 
 def _stage(name: str, help_text: str) -> Callable[..., None]:
@@ -108,6 +108,26 @@ generate = _stage("generate", "Makes the images of every curve, and the evaluati
 score = _stage("score", "Scores every curve's images: recognizability and diversity.")
 train = _stage("train", "Trains every run of every curve.")
 evaluate = _stage("evaluate", "Judges every trained run on every evaluation set.")
+
+
+@app.command()
+def judge(
+    study: Study,
+    weights: Annotated[list[Path], typer.Argument(help="Files of weights: flat state dicts, as the authors' are.")],
+    storage: StorageUri = DEFAULT_STORAGE,
+    set_: Set = None,
+    resources: ResourcesFile = None,
+) -> None:
+    """Judges weights from elsewhere, of the model that a study trains, on its evaluation sets."""
+    set_environment()
+    from syn_ray.study.released import judge_weights
+    from syn_ray.study.session import at_work
+
+    opened, asked = open_study(study, storage, set_ or []), load_resources(resources)
+    with at_work(opened, asked, "judging weights", console):
+        found = judge_weights(opened, weights, asked)
+    wide = found.pivot_table(index=["weights", "eval_set"], columns="metric", values="value", sort=False)
+    output.print(wide.reset_index().to_string(index=False, float_format="{:.4f}".format))
 
 
 @app.command()
@@ -196,33 +216,9 @@ def _plan(study: str, storage: str, overrides: list[str] | None) -> StudyPlan:
     return opened
 
 
-def _print_status(study: StudyPlan, title: str, doing: dict[str, str]) -> None:
-    columns = ["images", "scored", "trainings", "steps to do", "evaluations", *(["now"] if doing else [])]
-    table = Table(Column("curve", overflow="fold"), *columns, title=f"{study.config.name}: {title}")
-    for s in [curve_status(study, curve) for curve in study.curves]:
-        table.add_row(*_cells(s), *([doing.get(s.curve.name, "")] if doing else []))
-    output.print(table)
-    sizes = ", ".join(str(size) for size in study.config.dataset_sizes)
-    output.print(
-        f"dataset sizes {sizes}; seeds {len(study.config.seeds)}; evaluation sets {', '.join(study.evaluation_sources)}"
-    )
-    if study.config.masked_sets:
-        output.print(f"judged among the classes that occur in them: {', '.join(study.config.masked_sets)}")
-    indexed = study.pairs_in_words()
-    if indexed is not None:
-        output.print(indexed, markup=False)
-    output.print(f"storage {study.storage.display}")
-
-
-def _cells(s: CurveStatus) -> list[str]:
-    return [
-        s.curve.name,
-        f"{s.images_done}/{s.images_needed}",
-        "off" if s.scored is None else "yes" if s.scored else "no",
-        f"{s.runs_done}/{s.runs}",
-        str(s.steps_missing),
-        f"{s.evaluations_done}/{s.evaluations}",
-    ]
+def _print(parts: Iterable[Table | str]) -> None:
+    for part in parts:
+        output.print(part, markup=False)
 
 
 def _existing(path: str) -> Storage:

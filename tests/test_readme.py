@@ -25,7 +25,7 @@ def test_every_verb_is_a_command():
     assert mentioned <= verbs
     assert verbs == {
         *("run", "plan", "prompts", "generate", "score", "train", "evaluate", "fit", "report", "status"),
-        *("verify", "show", "studies"),
+        *("verify", "show", "studies", "judge"),
     }
 
 

@@ -18,12 +18,15 @@ MEAN = STD = (0.5, 0.5, 0.5)
 """The authors' evaluation: shortest side to 256 px, bilinear, centre 224 px, [-1, 1]; `decode_images` and `predict`."""
 
 
-def load_released_classifier(path: str | Path, architecture: str = ARCHITECTURE) -> torch.nn.Module:
+def load_released_classifier(
+    path: str | Path, architecture: str = ARCHITECTURE, **model_kwargs: Any
+) -> torch.nn.Module:
     """A timm ViT with a class token and a linear head, in eval mode.
 
     Args:
         path: a flat state dict (.pt), float tensors by timm's names.
         architecture: the timm model they are of.
+        model_kwargs: that model's arguments, where it was made with some.
 
     Raises:
         UserError: the file is not there, holds something else, or another model's weights.
@@ -31,7 +34,9 @@ def load_released_classifier(path: str | Path, architecture: str = ARCHITECTURE)
     path = Path(path)
     weights = _read(path)
     with torch.device("meta"):  # no memory and no time for weights that are replaced at once
-        model: torch.nn.Module = timm.create_model(architecture, num_classes=len(weights["head.weight"]))
+        model: torch.nn.Module = timm.create_model(
+            architecture, num_classes=len(weights["head.weight"]), **model_kwargs
+        )
     try:
         model.load_state_dict(weights, strict=True, assign=True)
     except RuntimeError as error:

@@ -38,6 +38,15 @@ from syn_ray.train.schedule import clip_train_steps, train_steps
 
 
 @dataclass(frozen=True)
+class Weights:
+    """A model that was trained elsewhere, in the form of a run's."""
+
+    name: str
+    fingerprint: str
+    directory: Storage
+
+
+@dataclass(frozen=True)
 class StudyPlan:
     """A study in a storage."""
 
@@ -132,8 +141,8 @@ class StudyPlan:
             for seed in self.config.seeds
         ]
 
-    def evaluations(self, run: Run) -> list[Evaluation]:
-        """A run on every evaluation set."""
+    def evaluations(self, run: Run | Weights) -> list[Evaluation]:
+        """A trained model on every evaluation set."""
         return [
             Evaluation(
                 run=run.name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import ray
@@ -30,7 +31,8 @@ from syn_ray.study.grid import run_grid
 from syn_ray.study.heartbeat import beating, only_driver
 from syn_ray.study.plan import StudyPlan
 from syn_ray.study.progress import shown
-from syn_ray.study.prompts import PromptUse, long_prompts, prompt_uses, unlearned_prompts, unwritten
+from syn_ray.study.prompt_remarks import long_prompts, unlearned_prompts
+from syn_ray.study.prompts import PromptUse, prompt_uses, unwritten
 from syn_ray.study.status import curve_status
 from syn_ray.train.check import check_model
 
@@ -56,9 +58,8 @@ def run_curves(plan: StudyPlan, resources: Resources, scheduler: TrialScheduler 
             except ray.exceptions.RayError as error:
                 raise root_cause(error, SynRayError, f"study '{plan.config.name}' failed") from error
         if grid.errors:
-            raise root_cause(
-                grid.errors[0], SynRayError, f"study '{plan.config.name}': a curve failed"
-            ) from grid.errors[0]
+            what = f"study '{plan.config.name}': a curve failed"
+            raise root_cause(grid.errors[0], SynRayError, what) from grid.errors[0]
 
 
 def tell_devices(plan: StudyPlan, resources: Resources, console: Console) -> None:
@@ -230,8 +231,20 @@ def run_stage(name: str, plan: StudyPlan, resources: Resources, console: Console
         UserError: an earlier stage has not run.
         SynRayError: the stage failed, or another process runs the study.
     """
+    with at_work(plan, resources, f"stage {name}", console):
+        STAGES[name](plan, resources, console)
+
+
+@contextlib.contextmanager
+def at_work(plan: StudyPlan, resources: Resources, what: str, console: Console) -> Iterator[None]:
+    """Connected to Ray as the only driver of a study, which `syn-ray status` sees.
+
+    Raises:
+        UserError: the cluster has not what is asked of it, or does not see the storage.
+        SynRayError: another process runs the study.
+    """
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    with only_driver(plan.root, say), connected(resources), beating(plan.root, f"stage {name}"):
+    with only_driver(plan.root, say), connected(resources), beating(plan.root, what):
         check_resources(resources)
         check_shared(plan.storage)
-        STAGES[name](plan, resources, console)
+        yield

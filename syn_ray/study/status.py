@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from rich.table import Column, Table
 
 from syn_ray.core.artifact import read_artifact
 from syn_ray.core.resources import GenerateResources
@@ -72,3 +75,37 @@ def _intact(directory: Storage, source: AnySource, rows: int | None, resources: 
     if artifact is None or manifest is None or manifest.missing(artifact.result["rows"] if rows is None else rows):
         return False
     return drop_damaged(directory, manifest, resources.check_bytes) == manifest
+
+
+def describe_status(plan: StudyPlan, title: str, doing: Mapping[str, str]) -> Iterator[Table | str]:
+    """What `syn-ray plan` and `syn-ray status` print: a table of the curves, and what holds for all of them.
+
+    Args:
+        plan: the study.
+        title: of the table.
+        doing: by a curve's name what a run does for it at this moment; empty where none runs.
+    """
+    columns = ["images", "scored", "trainings", "steps to do", "evaluations", *(["now"] if doing else [])]
+    table = Table(Column("curve", overflow="fold"), *columns, title=f"{plan.config.name}: {title}")
+    for status in [curve_status(plan, curve) for curve in plan.curves]:
+        table.add_row(*_cells(status), *([doing.get(status.curve.name, "")] if doing else []))
+    yield table
+    sizes = ", ".join(str(size) for size in plan.config.dataset_sizes)
+    yield f"dataset sizes {sizes}; seeds {len(plan.config.seeds)}; evaluation sets {', '.join(plan.evaluation_sources)}"
+    if plan.config.masked_sets:
+        yield f"judged among the classes that occur in them: {', '.join(plan.config.masked_sets)}"
+    indexed = plan.pairs_in_words()
+    if indexed is not None:
+        yield indexed
+    yield f"storage {plan.storage.display}"
+
+
+def _cells(status: CurveStatus) -> list[str]:
+    return [
+        status.curve.name,
+        f"{status.images_done}/{status.images_needed}",
+        "off" if status.scored is None else "yes" if status.scored else "no",
+        f"{status.runs_done}/{status.runs}",
+        str(status.steps_missing),
+        f"{status.evaluations_done}/{status.evaluations}",
+    ]

@@ -73,15 +73,8 @@ def train_clip(
         identity["synthetic_probability"] = _checked_probability(synthetic_probability)
     total = clip_train_steps(config, dataset_size)
     rank, world_size = rank_and_workers()
-    make = partial(
-        ImageTextBatches,
-        config,
-        seed=seed,
-        synthetic_probability=synthetic_probability,
-        rank=rank,
-        world_size=world_size,
-        cache_bytes=execution.cache_bytes,
-    )
+    shared: dict[str, Any] = {"rank": rank, "world_size": world_size, "cache_bytes": execution.cache_bytes}
+    make = partial(ImageTextBatches, config, seed=seed, synthetic_probability=synthetic_probability, **shared)
     arms = [source] if synthetic is None else [source, synthetic]
     batches: Batches[PairBatch]
     if config.stream is not None and dataset_size > config.stream.window:

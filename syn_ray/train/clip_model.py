@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,21 @@ def create_clip(config: ClipConfig, seed: int) -> torch.nn.Module:
             raise UserError(f"model '{config.model}': open_clip does not take its model_cfg: {reason}") from None
     preprocessing = {"size": (config.image_px, config.image_px), "mode": "RGB", "fill_color": 0}
     open_clip.set_model_preprocess_cfg(model, preprocessing | _preprocessing(config))
+    return model
+
+
+def load_weights(config: ClipConfig, file: Path) -> torch.nn.Module:
+    """The model with weights from a file: a flat state dict by open_clip's names.
+
+    Raises:
+        UserError: the file holds something else, or another model's weights.
+    """
+    model = create_clip(config, 0)
+    try:
+        open_clip.load_checkpoint(model, str(file), strict=True)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"weights '{file}' are not of {config.model}: {reason}") from None
     return model
 
 

@@ -29,7 +29,7 @@ from syn_ray.train.run import Run
 
 if TYPE_CHECKING:
     from syn_ray.train.loop import Trained
-    from syn_ray.train.streaming import Samples, ShardedSamples
+    from syn_ray.train.streaming import Samples
 
 OnProgress = Callable[[str, Progress], None]
 """Called in the first worker with a run's name. Must pickle."""
@@ -135,10 +135,12 @@ def _train_all(config: dict[str, Any]) -> SynRayError | None:
     Of several workers one may make it alone (a broken image in its share); then the others wait for it in a collective
     operation, and only an exception ends the group.
     """
+    from syn_ray.train.streaming import ShardedSamples
+
     held = [_table(blocks) for blocks in config["samples"]]
     for run in config["runs"]:
         try:
-            samples = _where_they_lie(run) if run.is_streamed else held
+            samples = [ShardedSamples(images, run.dataset_size) for images in run.images] if run.is_streamed else held
             _train_one(run, samples, config["resources"], config["on_progress"])
         except SynRayError as mistake:
             if ray.train.get_context().get_world_size() > 1:
@@ -151,12 +153,6 @@ def _table(blocks: Any) -> pa.Table:
     """The blocks in the order of their samples, as a view of the object store."""
     found: list[pa.Table] = [block for block in ray.get(blocks) if block.num_rows]
     return pa.concat_tables(sorted(found, key=lambda block: block["sample_index"][0].as_py()))
-
-
-def _where_they_lie(run: Run) -> list[ShardedSamples]:
-    from syn_ray.train.streaming import ShardedSamples
-
-    return [ShardedSamples(images, run.dataset_size) for images in run.images]
 
 
 def _train_one(run: Run, samples: Sequence[Samples], resources: TrainResources, on_progress: OnProgress | None) -> None:

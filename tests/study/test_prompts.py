@@ -11,7 +11,9 @@ from syn_ray.core.errors import UserError
 from syn_ray.core.storage import Storage
 from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
-from syn_ray.study.prompts import describe_prompts, long_prompts, unlearned_prompts, unwritten
+from syn_ray.study.prompt_remarks import long_prompts, unlearned_prompts
+from syn_ray.study.prompt_table import describe_prompts
+from syn_ray.study.prompts import unwritten
 
 LONG = "a dark dress " * 15
 

@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with the idx files")
     parser.add_argument("--minutes-tokenizer", type=float, default=9, help="for the image tokenizer")
-    parser.add_argument("--minutes", type=float, default=31, help="for the transformer and the text encoder")
+    parser.add_argument("--minutes", type=float, default=62, help="for the transformer and the text encoder")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--snapshots", type=Path, help="folder for the pipeline as it is every few minutes")
     parser.add_argument("--out", type=Path, default=ASSETS / NAME)
