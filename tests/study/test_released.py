@@ -39,6 +39,7 @@ def _judge(study, tmp_path, *weights):
     return ended.value.code
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("study", CHANGES)
 def test_weights_from_elsewhere_are_judged_as_runs_are(study, tmp_path, capsys, ray_cluster):
@@ -75,6 +76,7 @@ def test_weights_from_elsewhere_are_judged_as_runs_are(study, tmp_path, capsys, 
     assert {path: path.stat().st_mtime_ns for path in finished} == written  # nothing is judged twice
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_files_that_are_no_such_weights_are_one_line(tmp_path, capsys, ray_cluster):
     broken = tmp_path / "broken.pt"
