@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pydantic
 import ray
 
+from syn_ray import embedded
 from syn_ray.actors import on_actors, try_once
 from syn_ray.core.artifact import Artifact
 from syn_ray.core.errors import GenerationError
@@ -33,6 +35,9 @@ from syn_ray.shards.writer import write_shard
 
 CPU_BATCH_SIZE = 64
 LARGEST_GPU_BATCH = 256
+COPIES_AN_ACTOR = 2000
+EMBEDDED_AN_ACTOR = 256
+"""Images for which the start of one more actor pays: it takes seconds, as long as these take. Public models: any."""
 
 OnImages = Callable[[str, int], None]
 """Called in the actors with a source's directory name and the number of images just made. Must pickle."""
@@ -94,7 +99,21 @@ def _run(
     ]
     arguments = {"work": json.dumps(work), "on_images": on_images}
     what = "making images failed"
-    return on_actors(rows, _ShardMaker, arguments, resources, error=GenerationError, what=what, gpus=gpus)
+    most = _worth(jobs, resources)
+    return on_actors(
+        rows, _ShardMaker, arguments, resources, error=GenerationError, what=what, gpus=gpus, most_actors=most
+    )
+
+
+def _worth(jobs: list[Job], resources: GenerateResources) -> int | None:
+    """How many actors the missing images are worth; None: as many as there are shards, or as the resources say."""
+    if resources.max_actors != "auto":
+        return None
+    generators = [job.source.generator for job in jobs if isinstance(job.source, SyntheticSource)]
+    if not all(generator.model_id.startswith(embedded.PREFIX) for generator in generators):
+        return None
+    images = sum(job.rows(index) for job in jobs for index in job.missing())
+    return math.ceil(images / (EMBEDDED_AN_ACTOR if generators else COPIES_AN_ACTOR))
 
 
 class _ShardMaker:

@@ -86,6 +86,7 @@ def test_a_directory_with_an_edited_artifact_is_refused_before_any_work(ray_clus
         _make(Storage(tmp_path), REAL, 16, actors=1)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_start_is_a_clear_error_and_no_loop(ray_cluster, tmp_path):
     from syn_ray.generate.stage import check_generator
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -24,6 +25,7 @@ from syn_ray.report.samples import sample_grid, thumbnail
 from syn_ray.report.theme import RAMP_DARK, RAMP_LIGHT, REAL_DARK, REAL_LIGHT, assign_styles, ramp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FIGURES = ("loss", "accuracy", "scaling-ability", "recognizability-diversity", "samples")
@@ -46,6 +48,24 @@ BROWSER_ARGUMENTS = (
 @pytest.fixture(scope="session")
 def quick_page(quickstart: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_report(quickstart, tmp_path_factory.mktemp("quickstart"))
+
+
+@pytest.fixture(scope="session")
+def effects_page(effects: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_report(effects, tmp_path_factory.mktemp("effects"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: the report was not looked at"
+    )
+    if BROWSER is None:
+        pytest.skip("no chromium on this machine: the report was not looked at")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=BROWSER, args=list(BROWSER_ARGUMENTS), timeout=120_000)
+        yield started
+        started.close()
 
 
 def test_the_page_is_whole_and_asks_for_nothing(quick_page: Path) -> None:
@@ -185,24 +205,16 @@ def test_importing_the_package_is_light() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize(
     ("study", "width", "scheme"),
     [("quickstart", 1280, "light"), ("quickstart", 400, "dark"), ("effects", 1280, "dark"), ("effects", 400, "light")],
 )
-def test_a_browser_takes_it(
-    study: str, width: int, scheme: Any, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: the report was not looked at"
-    )
-    if BROWSER is None:
-        pytest.skip("no chromium on this machine: the report was not looked at")
+def test_a_browser_takes_it(browser: Any, study: str, width: int, scheme: Any, request: pytest.FixtureRequest) -> None:
     report = request.getfixturevalue(study)
-    page = build_report(report, tmp_path)
+    page = request.getfixturevalue("quick_page" if study == "quickstart" else "effects_page")
     complaints: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=list(BROWSER_ARGUMENTS), timeout=120_000)
-        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    with contextlib.closing(browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)) as tab:
         tab.set_default_timeout(180_000)  # a shared machine can be ten times slower than a free one
         tab.on(
             "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
@@ -224,7 +236,6 @@ def test_a_browser_takes_it(
         broken = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
         assert tab.evaluate(broken) == 0
         _press_everything(tab, len(report.results["curve"].unique()))
-        browser.close()
     assert complaints == []
 
 

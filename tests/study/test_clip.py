@@ -36,7 +36,7 @@ TINY = (
     "train.batch_size=16",
     "train.stream={window: 32, lanes: 2, chunk: 4}",
     "train.model_cfg.vision_cfg={image_size: 32, patch_size: 8, width: 32, layers: 1, head_width: 16}",
-    "evaluation_sets={v2: {kind: embedded, name: v2}}",
+    "evaluation_sets={adversarial: {kind: embedded, name: adversarial}}",
     "downstream={digits: {kind: embedded, name: digits}, families: {kind: embedded, name: families}}",
 )
 """Makes embedded-clip a study of seconds: three arms, nine trainings (of 64 pairs streamed), four evaluation sets."""
@@ -220,7 +220,7 @@ class TestThreeArms:
         of_runs = table.drop_duplicates("run").groupby("source")["run"].count().to_dict()
         assert of_runs == {"real": 3, "synthetic": 3, "mixed": 3}
         assert set(table["objective"]) == {"clip"}
-        assert set(table["eval_set"]) == {"v2", "digits", "families", DOWNSTREAM, HELD_OUT}
+        assert set(table["eval_set"]) == {"adversarial", "digits", "families", DOWNSTREAM, HELD_OUT}
         recalls = table[table["eval_set"] == HELD_OUT]
         ways = ("image_to_text", "text_to_image")
         assert set(recalls["metric"]) == {f"{way}_recall_at_{within}" for way in ways for within in (1, 5, 10)}
@@ -236,7 +236,7 @@ class TestThreeArms:
         wide = headline.pivot_table(index="run", columns=["eval_set", "metric"], values="value")
         expected = (wide["digits", "top1"] + wide["families", "mean_per_class"]) / 2
         np.testing.assert_allclose(wide[DOWNSTREAM, "headline"], expected)
-        assert set(finished.fits["eval_set"]) == {"v2", "digits", "families", DOWNSTREAM}
+        assert set(finished.fits["eval_set"]) == {"adversarial", "digits", "families", DOWNSTREAM}
 
     def test_a_zero_shot_result_is_what_open_clip_says_of_the_saved_model(self, finished):
         import torch
@@ -259,7 +259,7 @@ class TestThreeArms:
                 class_names=evaluation.task.class_names,
                 templates=evaluation.task.templates,
             )
-        mine = finished.results.query("run == @run.name and eval_set == 'v2'").set_index("metric")["value"]
+        mine = finished.results.query("run == @run.name and eval_set == 'adversarial'").set_index("metric")["value"]
         assert mine["loss"] == pytest.approx(metrics(found)["loss"], abs=1e-4)
         assert mine["top1"] == pytest.approx(metrics(found)["top1"], abs=1e-4)
 

@@ -20,9 +20,9 @@ CHANGES = (
     "dataset_sizes=[8,16,32]",
     "fit_window=[8,32]",
     "reference_size=32",
-    "score.images_per_class=3",
-    "curves=[{source: real}]",
-    "train.steps={base_steps: 20, reference_size: 16, steps_per_doubling: 10}",
+    "score=null",
+    "curves=[{source: real, dataset_sizes: [8]}]",
+    "train.steps={base_steps: 10, reference_size: 16, steps_per_doubling: 5}",
     "evaluation_sets={adversarial: {kind: embedded, name: adversarial}}",
 )
 

@@ -18,7 +18,7 @@ from syn_ray.train.clip_config import ClipConfig
 from syn_ray.train.clip_model import create_clip, create_tokenizer
 from syn_ray.train.model import create_model
 
-ONE_SET = "evaluation_sets={v2: {kind: embedded, name: v2}}"
+ONE_SET = "evaluation_sets={adversarial: {kind: embedded, name: adversarial}}"
 CHANGES = {
     "quickstart": [ONE_SET],
     "embedded-clip": [ONE_SET, "downstream={shades: {kind: embedded, name: shades}}", "pairs.held_out=40"],
@@ -52,11 +52,11 @@ def test_weights_from_elsewhere_are_judged_as_runs_are(study, tmp_path, capsys, 
     assert folder.name.startswith("8M-")
     for name in plan.evaluation_sources:
         assert name in shown
-    source = plan.source_directory(plan.evaluation_sources["v2"])
-    images = read_samples(source, open_source(source), 5000)
+    source = plan.source_directory(plan.evaluation_sources["adversarial"])
+    images = read_samples(source, open_source(source), open_source(source).rows)
     table, labels = images.select(["image"]), images["label"].to_numpy()
     if isinstance(plan.config.train, ClipConfig):
-        told = plan.config.zero_shot_set("v2")
+        told = plan.config.zero_shot_set("adversarial")
         tokenizer = create_tokenizer(plan.config.train)
         clip = ClipModel(model, lambda texts: tokenizer(list(texts)), Preprocess.of(model))
         pixels = clip.preprocess.decode(table)
@@ -65,7 +65,7 @@ def test_weights_from_elsewhere_are_judged_as_runs_are(study, tmp_path, capsys, 
         train = plan.config.train
         pixels = decode_images(table, train.image_px, train.resize_px)
         (found,) = predict(model, pixels, labels, mean=train.mean, std=train.std)
-    (line,) = [line.split() for line in shown.splitlines() if " v2 " in line]
+    (line,) = [line.split() for line in shown.splitlines() if " adversarial " in line]
     heading = next(line.split() for line in shown.splitlines() if "eval_set" in line)
     for name in ("loss", "top1"):
         assert float(line[heading.index(name)]) == pytest.approx(metrics(found)[name], abs=1e-4)

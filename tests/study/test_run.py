@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import timm
 
+from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
 from syn_ray.generate.config import directory_name
 from syn_ray.report.inputs import FIT_COLUMNS, RESULT_COLUMNS
@@ -19,6 +20,7 @@ from syn_ray.shards.reader import open_source, read_samples, read_shard
 from syn_ray.shards.verify import verify
 from syn_ray.study import load_results
 from syn_ray.study.runner import StudyResult, open_study
+from syn_ray.study.status import sources_intact
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,7 +31,7 @@ TINY = (
     "score.images_per_class=4",
     "generators.sd.num_inference_steps=4",
     "curves.1.guidance_scale=4",
-    "train.steps={base_steps: 30, reference_size: 16, steps_per_doubling: 10}",
+    "train.steps={base_steps: 10, reference_size: 16, steps_per_doubling: 5}",
     "evaluation_sets={v2: {kind: embedded, name: v2}, adversarial: {kind: embedded, name: adversarial}}",
 )
 """Makes quickstart a study of seconds: two curves, six trainings, two evaluation sets."""
@@ -62,7 +64,7 @@ def _kill_when(storage, condition):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A tiny study, killed while it generated and again while it trained, and then finished.
+    """A tiny study, killed while it generated and again while it trained, damaged, and then finished.
 
     With what was trained at the second kill: artifacts, and when they were written.
     """
@@ -70,11 +72,22 @@ def killed(tmp_path_factory):
     runs = folder / "studies/quickstart/runs"
     _kill_when(folder, lambda: any(folder.glob("images/stable-diffusion-*/shard-*.parquet")))
     assert (folder / "studies/quickstart/running.json").exists()  # `status` says that it was killed
-    _kill_when(folder, lambda: any(runs.glob("*/artifact.json")))
+    _kill_when(folder, lambda: any(runs.glob("sd-*/artifact.json")))
     finished = {p: p.stat().st_mtime_ns for p in runs.glob("*/artifact.json")}
+    _flip_a_byte(folder)
     lines = _run(folder)
     assert lines[-1] == str(folder / "studies/quickstart/report/index.html")
     return folder, finished
+
+
+def _flip_a_byte(folder):
+    """In the first image of a finished shard, where `verify` finds it."""
+    shard = min(folder.glob("images/stable-diffusion-*/shard-*.parquet"))
+    data = bytearray(shard.read_bytes())
+    data[data.index(b"IDAT") + 40] ^= 1
+    shard.write_bytes(bytes(data))
+    (problem,) = verify(Storage(folder)).problems
+    assert (problem.shard, problem.sample_index) == (shard.name, int(shard.stem.split("-")[1]))
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +107,7 @@ def test_no_finished_run_was_trained_again(killed):
 
 
 def test_images_are_those_of_a_study_that_nobody_killed(storage):
-    """Drawn again in this process, without Ray."""
-    from syn_ray.core.resources import GenerateResources
+    """Drawn again in this process, without Ray; the shard that was damaged too."""
     from syn_ray.generate.protocol import load_generator
     from syn_ray.generate.render import make_renderer
 
@@ -141,7 +153,7 @@ def test_tables_hold_every_number(storage):
     assert trained["value"].between(0, 10).all()
     assert sorted(results.loc[results.eval_set == "images", "metric"].unique()) == ["diversity", "recognizability"]
     steps = trained.groupby("dataset_size")["train_steps"].unique()
-    assert {size: list(values) for size, values in steps.items()} == {16: [30], 32: [40], 64: [50]}
+    assert {size: list(values) for size, values in steps.items()} == {16: [10], 32: [15], 64: [20]}
     fits = pd.read_parquet(storage / "studies/quickstart/fits.parquet")
     assert tuple(fits.columns) == FIT_COLUMNS
     assert len(fits) == 2 * 2
@@ -198,14 +210,11 @@ def test_a_second_run_redoes_nothing(storage):
     }
 
 
-def test_a_flipped_byte_is_found_and_the_shard_made_again(storage):
-    (shard,) = Path(storage, "images").glob("stable-diffusion-captions-g4-*/shard-00000016.parquet")
-    data = bytearray(shard.read_bytes())
-    data[data.index(b"IDAT") + 40] ^= 1
-    shard.write_bytes(bytes(data))
-    runs = _files(storage / "studies/quickstart/runs")
-    (problem,) = verify(Storage(storage)).problems
-    assert (problem.shard, problem.sample_index) == ("shard-00000016.parquet", 16)
-    _run(storage)
-    assert verify(Storage(storage)).problems == []
-    assert _files(storage / "studies/quickstart/runs") == runs
+def test_a_finished_study_whose_image_has_changed_is_not_complete(storage):
+    plan = open_study("quickstart", storage, TINY)
+    assert sources_intact(plan, GenerateResources())
+    shard = max(storage.glob("images/real-pool-*/shard-*.parquet"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    assert not sources_intact(plan, GenerateResources())
+    shard.write_bytes(whole)

@@ -19,28 +19,29 @@ TINY = (
     "dataset_sizes=[16,32,64]",
     "fit_window=[16,64]",
     "reference_size=64",
-    "score.images_per_class=4",
+    "score=null",
     "generators.sd.num_inference_steps=2",
+    "curves.0={source: real, dataset_sizes: [16]}",
     "curves.1.guidance_scale=1",
     "train.steps={base_steps: 10, reference_size: 16, steps_per_doubling: 0}",
     "evaluation_sets={adversarial: {kind: embedded, name: adversarial}}",
 )
 
 
-class _StopSynthetic(FIFOScheduler):  # type: ignore[misc]  # Ray is read as Any
-    """Ends the curves of generated images after their first size."""
+class _StopAtSecondSize(FIFOScheduler):  # type: ignore[misc]  # Ray is read as Any
+    """Ends a curve after its second size."""
 
     def on_trial_result(self, tune_controller, trial, result):  # noqa: ARG002
-        return TrialScheduler.CONTINUE if trial.config["curve"] == "real" else TrialScheduler.STOP
+        return TrialScheduler.CONTINUE if result["dataset_size"] < 32 else TrialScheduler.STOP
 
 
 def test_a_stopped_curve_pays_for_no_further_size(ray_cluster, tmp_path):
-    study = run_study("quickstart", tmp_path, overrides=TINY, scheduler=_StopSynthetic())
+    study = run_study("quickstart", tmp_path, overrides=TINY, scheduler=_StopAtSecondSize())
     sizes = {trial.config["curve"]: trial.metrics_dataframe["dataset_size"].tolist() for trial in study.result_grid}
-    assert sizes == {"real": [16, 32, 64], "sd-captions-g1": [16]}
+    assert sizes == {"real": [16], "sd-captions-g1": [16, 32]}
     (manifest,) = tmp_path.glob("images/stable-diffusion-*/manifest.json")
     images = sum(shard["rows"] for shard in json.loads(manifest.read_text())["shards"])
-    assert images == 48  # 40 are scored, in shards of 16; the 64 of the last size were never drawn
+    assert images == 32  # the 64 of the last size were never drawn
     trained = study.results.dropna(subset=["run"])
-    assert trained.groupby("curve")["dataset_size"].max().to_dict() == {"real": 64, "sd-captions-g1": 16}
+    assert trained.groupby("curve")["dataset_size"].max().to_dict() == {"real": 16, "sd-captions-g1": 32}
     assert "sd-captions-g1" in (tmp_path / "studies/quickstart/report/index.html").read_text()

@@ -1,8 +1,7 @@
-"""A CLIP training that test_clip_killed.py kills, python clip_killed.py FOLDER: it tells each tenth step in `steps`."""
+"""A CLIP training that test_clip_killed.py kills, in the directory FOLDER: it tells each tenth step in `steps`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -33,4 +32,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(globals()["FOLDER"]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import multiprocessing
+import runpy
 import time
 from pathlib import Path
 
@@ -17,8 +17,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 WORKER = Path(__file__).with_name("clip_killed.py")
 
 
-def start(folder):
-    return subprocess.Popen([sys.executable, str(WORKER), str(folder)])
+@pytest.fixture(scope="module")
+def start():
+    """Starts a training in a process of its own, forked from one that has imported what takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["syn_ray.train.clip"])
+
+    def started(folder):
+        process = context.Process(target=runpy.run_path, args=(str(WORKER), {"FOLDER": str(folder)}, "__main__"))
+        process.start()
+        return process
+
+    return started
 
 
 def steps_told(folder):
@@ -26,12 +36,13 @@ def steps_told(folder):
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
-def run_to_the_end(folder):
-    assert start(folder).wait() == 0
+def run_to_the_end(process, folder):
+    process.join()
+    assert process.exitcode == 0
     return torch.load(folder / "trained.pt")
 
 
-def test_five_kills_change_nothing(make_clip_config, make_pairs, tmp_path):
+def test_five_kills_change_nothing(start, make_clip_config, make_pairs, tmp_path):
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
         folder.mkdir()
@@ -39,21 +50,21 @@ def test_five_kills_change_nothing(make_clip_config, make_pairs, tmp_path):
         pq.write_table(make_pairs(48), folder / "pairs.parquet")
         pq.write_table(make_pairs(48, tone=200), folder / "synthetic.parquet")
     whole, killed = folders
-    loss, seen, weights = run_to_the_end(whole)
+    loss, seen, weights = run_to_the_end(start(whole), whole)
     rng = np.random.default_rng()  # another moment each time: the test must hold for all
     starts = []
     for _ in range(5):
         before = len(steps_told(killed))
         process = start(killed)
         while len(steps_told(killed)) <= before:
-            assert process.poll() is None, "the training ended before it could be killed"
+            assert process.is_alive(), "the training ended before it could be killed"
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.3))
         process.kill()
-        process.wait()
+        process.join()
         starts.append(steps_told(killed)[before])
     assert starts == sorted(starts)
     assert starts[-1] > starts[0]  # they went on from a checkpoint
-    loss_of_killed, seen_by_killed, weights_of_killed = run_to_the_end(killed)
+    loss_of_killed, seen_by_killed, weights_of_killed = run_to_the_end(start(killed), killed)
     assert (loss_of_killed, seen_by_killed) == (loss, seen)
     assert all(torch.equal(weights_of_killed[name], value) for name, value in weights.items())

@@ -121,6 +121,7 @@ def test_the_built_in_studies_models_are_built_without_weights():
     assert torch.zeros(1).device.type == "cpu"
 
 
+@pytest.mark.slow
 def test_ray_is_not_needed():
     modules = "syn_ray.train.classify, syn_ray.train.clip, syn_ray.evaluate.classify"
     code = f"import sys, {modules}; sys.exit('ray' in sys.modules)"
