@@ -84,6 +84,7 @@ def export_model(model: torch.nn.Module, config: ClassifyConfig, directory: Stor
         "crop_mode": "center",
     }
     with tempfile.TemporaryDirectory() as folder:
+        model.to(memory_format=torch.contiguous_format)  # safetensors takes no other
         timm.models.save_for_hf(model, folder, safe_serialization=True, data_config=preprocessing)
         for file in sorted(
             Path(folder).iterdir()

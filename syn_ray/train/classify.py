@@ -87,7 +87,9 @@ class Classification(Objective[Batch]):
         self._config = config
         self._num_classes = num_classes
         self._device = device
-        self.model = create_model(config, num_classes, seed).to(device)
+        # Channels innermost: a CPU's max-pool is ten times as fast over them, and GPUs' convolutions want them so.
+        model = create_model(config, num_classes, seed)
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_drop_path(self.model, *rank_and_workers())
         self.optimizer = create_optimizer(self.model, config.optimizer)
         self._parallel = in_parallel(self.model, device)
@@ -109,4 +111,4 @@ class Classification(Objective[Batch]):
             images = erase(images, batch.erasing, config.augment.erase_probability)
         if config.mixes:
             images, targets = mix_pairs(images, targets, batch.mix)
-        return images, targets
+        return images.contiguous(memory_format=torch.channels_last), targets

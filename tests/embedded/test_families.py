@@ -50,6 +50,7 @@ def test_captions_say_how_bright(generator):
     assert (bright[:, 0] > dark[:, 0]).mean() >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_another_actors_generator_and_another_order_of_shards_give_the_same_bytes(family):
     """Each renderer loads a generator of its own, as each actor does, and draws the shards in an order of its own."""

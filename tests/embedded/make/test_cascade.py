@@ -89,6 +89,6 @@ def test_with_the_best_possible_denoiser_ten_steps_draw_the_training_images_and_
         predicted = (likely @ known).view(-1, 1, 16, 16).expand(-1, 3, -1, -1)
         images = scheduler.step(predicted, timestep, images, return_dict=False)[0]
     away = torch.cdist(images[:, 0].flatten(1), known).square().amin(dim=1) / 256
-    assert away.max() < 1e-6
+    assert away.max() < 1e-5  # float32, squared: 3e-6 on some processors, below 1e-6 on others
     share = torch.cdist(images[:, 0].flatten(1), known).argmin(dim=1).bincount(minlength=8) / 400
     assert share.min() > 0.06  # 1/8 expected, s.e. 0.017
