@@ -11,6 +11,8 @@ from syn_ray.fit.points import Points
 
 SWEEPS = 60
 """Steps of `refit`. From the fit's own parameters 10 to 20 are enough; the rest is for flat valleys."""
+SETTLED = 1e-9
+"""A curve whose step is smaller, relative to its parameters (or to 1), has arrived and is left alone."""
 
 
 def solve(form: Form, points: Points) -> Floats:
@@ -72,14 +74,19 @@ def refit(form: Form, x: Floats, y: Floats, start: Floats) -> Floats:
     theta = np.clip(np.broadcast_to(start, low.shape), low, high)
     cost = ((form.predict(theta, x) - y) ** 2).sum(axis=-1)
     damping = np.full(len(y), 1e-3)
+    moving = np.arange(len(y))
     for _ in range(SWEEPS):
-        moved = np.clip(theta + _step(form, x, y, theta, low, high, damping), low, high)
-        new_cost = ((form.predict(moved, x) - y) ** 2).sum(axis=-1)
-        better = new_cost < cost
-        theta = np.where(better[:, None], moved, theta)
-        cost = np.where(better, new_cost, cost)
-        damping = np.clip(np.where(better, damping * 0.3, damping * 4.0), 1e-12, 1e8)
-    return np.asarray(theta)
+        old, target, least, most = theta[moving], y[moving], low[moving], high[moving]
+        moved = np.clip(old + _step(form, x, target, old, least, most, damping[moving]), least, most)
+        new_cost = ((form.predict(moved, x) - target) ** 2).sum(axis=-1)
+        better = new_cost < cost[moving]
+        theta[moving] = np.where(better[:, None], moved, old)
+        cost[moving] = np.where(better, new_cost, cost[moving])
+        damping[moving] = np.clip(damping[moving] * np.where(better, 0.3, 4.0), 1e-12, 1e8)
+        moving = moving[(np.abs(moved - old) > SETTLED * np.maximum(np.abs(old), 1.0)).any(axis=-1)]
+        if not len(moving):
+            break
+    return theta
 
 
 def _step(form: Form, x: Floats, y: Floats, theta: Floats, low: Floats, high: Floats, damping: Floats) -> Floats:
