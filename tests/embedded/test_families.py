@@ -20,7 +20,9 @@ FAMILIES = sorted(STUDY.generators)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(
+    scope="module", params=["sd", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "sd")]
+)
 def generator(request):
     return load_generator(STUDY.generators[request.param])
 

@@ -107,6 +107,7 @@ def test_a_study_without_scores_and_samples_has_neither_figure(quickstart: Repor
     assert sorted(path.stem for path in (tmp_path / "figures").glob("*.svg")) == ["accuracy", "loss", "scaling-ability"]
 
 
+@pytest.mark.slow
 def test_a_curve_stopped_before_it_has_a_law_is_shown_without_one(quickstart: ReportInput, tmp_path: Path) -> None:
     """As a scheduler leaves it: two dataset sizes, in the integers of pandas that know missing values."""
     stopped = quickstart.results["curve"].unique()[-1]
@@ -118,6 +119,7 @@ def test_a_curve_stopped_before_it_has_a_law_is_shown_without_one(quickstart: Re
     assert stopped in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_generators_have_their_own_heading(quickstart: ReportInput, tmp_path: Path) -> None:
     results = quickstart.results.copy()
     last = results["curve"] == "sd-captions-g7.5"

@@ -154,6 +154,7 @@ def test_rows_of_image_scores_have_no_objective_and_no_model(half, page):
     assert set(curves["model"]) == {"vit_tiny_r_s16_p8_224"}
 
 
+@pytest.mark.slow
 def test_a_study_of_single_sizes_has_a_report_without_laws(tmp_path, capsys):
     """Judged on one of its two sets, too."""
     single = ("curves.0.dataset_sizes=[512]", "curves.1.dataset_sizes=[512]", "curves.1.guidance_scale=[1, 2]")
@@ -185,6 +186,7 @@ def test_scores_alone_are_no_report_and_say_so(tmp_path):
         write_report(plan, write_tables(plan))
 
 
+@pytest.mark.slow
 def test_a_curve_that_bends_has_a_second_form_and_pairs_are_compared(tmp_path):
     plan = open_study("quickstart", tmp_path, (*SMALL, "curves.1.guidance_scale=1", "seeds=[0, 1, 2]"))
     floor, line = plan.curves

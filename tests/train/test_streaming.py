@@ -120,7 +120,8 @@ def test_samples_are_read_across_shards(make_pairs, tmp_path):
         source.read(ranges, ["image"])
 
 
-@pytest.mark.parametrize("loader_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loader_workers", [0, 1])
 def test_a_streamed_clip_is_the_same_from_shards_from_memory_and_after_every_stop(
     loader_workers, make_clip_config, make_pairs, tmp_path
 ):
