@@ -83,11 +83,12 @@ def check_models(plan: StudyPlan, resources: Resources) -> None:
     Raises:
         UserError: one of them is not there, or does not go with the images or the classes.
     """
+    built = ray.remote(check_model).options(num_cpus=0).remote(plan.config.train)
+    _check_classifier(plan, resources)  # meanwhile
     try:
-        ray.get(ray.remote(check_model).options(num_cpus=0).remote(plan.config.train))
+        ray.get(built)
     except ray.exceptions.RayError as error:
         raise root_cause(error, SynRayError, f"train.model '{plan.config.train.model}' cannot be built") from error
-    _check_classifier(plan, resources)
 
 
 def _check_classifier(plan: StudyPlan, resources: Resources) -> None:
