@@ -170,8 +170,7 @@ def generate_stage(plan: StudyPlan, resources: Resources, console: Console) -> N
     generators = [curve.drawn.generator for curve in plan.curves if curve.drawn is not None]
     for generator in {generator.fingerprint: generator for generator in generators}.values():
         check_generator(generator, generate)
-    requests = [[request] for request in plan.image_requests]
-    requests.append(plan.evaluation_requests)
+    requests = [*([request] for request in plan.image_requests), plan.evaluation_requests]
     for group in requests:
         for artifact in make_images(group, plan.images, generate):
             console.print(f"{artifact.name}: {artifact.result['rows']} images", highlight=False)
