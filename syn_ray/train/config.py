@@ -67,8 +67,13 @@ class StepsConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW with warm-up and cosine decay to zero."""
+    """Warm-up and cosine decay to zero, of AdamW or Muon."""
 
+    name: Literal["adamw", "muon"] = Field(
+        "adamw", json_schema_extra=_NOT_GIVEN, exclude_if=lambda name: name == "adamw"
+    )
+    """`muon`: matrices move along their orthogonalised momentum, the rest by AdamW; a small ViT takes a quarter of the
+    steps. Not written where it is AdamW, and then no part of the fingerprint: it came after the first results."""
     learning_rate: pydantic.PositiveFloat = Field(1e-3, json_schema_extra=_NOT_GIVEN)
     """The peak, for the global batch size as configured: nothing rescales it."""
     betas: tuple[float, float] = Field((0.9, 0.999), json_schema_extra=_NOT_GIVEN)

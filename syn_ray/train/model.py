@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from syn_ray.core.errors import UserError
 from syn_ray.core.seeds import derive_seed
+from syn_ray.train.muon import Muon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +42,14 @@ def create_model(config: ClassifyConfig, num_classes: int, seed: int) -> torch.n
 
 
 def create_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only."""
+    """AdamW or Muon, with decay on matrices only."""
     named: Callable[[], set[str]] = getattr(model, "no_weight_decay", set)  # timm: position embeddings and tokens
     exempt = named()
-    groups = decay_groups(model, config.weight_decay, lambda name: name in exempt)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    matrices, rest = decay_groups(model, config.weight_decay, lambda name: name in exempt)
+    if config.name == "adamw":
+        return torch.optim.AdamW([matrices, rest], lr=config.learning_rate, betas=config.betas, fused=True)
+    groups = [matrices | {"orthogonalize": True}, rest]
+    return Muon(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def decay_groups(model: torch.nn.Module, weight_decay: float, is_spared: Callable[[str], bool]) -> list[dict[str, Any]]:

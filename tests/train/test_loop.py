@@ -46,15 +46,15 @@ def test_unseen_images_are_not_counted(make_config, make_source, checkpoints):
 
 
 @pytest.mark.parametrize("stop_at", [10, 30])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_stopped_run_ends_as_an_undisturbed_one(make_config, make_source, tmp_path, stop_at, precision):
+@pytest.mark.parametrize(("precision", "optimizer"), [("float32", "adamw"), ("bfloat16", "adamw"), ("float32", "muon")])
+def test_a_stopped_run_ends_as_an_undisturbed_one(make_config, make_source, tmp_path, stop_at, precision, optimizer):
     config = make_config(
         drop_path=0.3,
         label_smoothing=0.1,
         precision=precision,
         model_kwargs={"depth": 2},
         augment={"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "erase_probability": 0.3},
-        optimizer={"ema_decay": 0.9},
+        optimizer={"name": optimizer, "ema_decay": 0.9},
     )
     source = make_source()
 

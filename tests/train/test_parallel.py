@@ -13,13 +13,14 @@ from syn_ray.train.execution import Execution
 
 
 @pytest.mark.slow
-def test_two_workers_train_the_model_of_one(make_config, make_source, tmp_path, checkpoints):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_workers_train_the_model_of_one(make_config, make_source, tmp_path, checkpoints, optimizer):
     config = make_config(
         label_smoothing=0.1,
         drop_path=0.3,
         model_kwargs={"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
         augment={"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "erase_probability": 0.3},
-        optimizer={"ema_decay": 0.9, "grad_clip": 0.5},
+        optimizer={"name": optimizer, "ema_decay": 0.9, "grad_clip": 0.5},
     )
     source = make_source()
     losses: list[float] = []
