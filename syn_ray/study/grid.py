@@ -51,6 +51,7 @@ def run_grid(
         tune_config=tune.TuneConfig(
             max_concurrent_trials=most_trials(resources, len(plan.curves)),
             scheduler=scheduler,
+            reuse_actors=True,  # the next curve finds torch imported
             trial_name_creator=lambda trial: str(trial.config["curve"]),
             trial_dirname_creator=lambda trial: str(trial.config["curve"]),
         ),
