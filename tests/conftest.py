@@ -22,13 +22,15 @@ set_environment()
 
 
 def pytest_itemcollected(item):
-    """Tests on the shared Ray go to one process, those of a module that starts its own to one as well.
+    """Tests on the shared Ray go to one process and are slow; those of a module that starts its own go to one as well.
 
     Here, because when the collection is modified xdist has read its groups already.
     """
-    if item.get_closest_marker("ray"):
-        shared = "ray_cluster" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("ray" if shared else item.module.__name__))
+    if "ray_cluster" in item.fixturenames:
+        item.add_marker(pytest.mark.xdist_group("ray"))
+        item.add_marker(pytest.mark.slow)
+    elif item.get_closest_marker("ray"):
+        item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ as SVG and PNG.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -103,8 +104,6 @@ def _render(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = show_number
     environment.filters["words"] = lambda text: words_to_html(text, styles)
-    # The library and the specs stand inside <script>: nothing in them may look like its end.
-    library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE).replace("</script", "<\\/script")
     specs = {
         f"{figure.name}-{place}": page_spec(panel) for figure in figures for place, panel in enumerate(figure.panels)
     }
@@ -112,7 +111,7 @@ def _render(
         report=report,
         css=_read("style.css") + _curve_css(styles),
         script=_read("page.js"),
-        library=library,
+        library=_chart_library(),
         specs=_json(specs),
         themes=_json({name: chart_theme(styles, dark=name == "dark") for name in ("light", "dark")}),
         facts=_facts(report, points, sets),
@@ -125,6 +124,12 @@ def _render(
         summary=summary_table(report.results, report.fits, points, sets[0], report.reference_size),
         tables=_tables(report, sets),
     )
+
+
+@functools.cache
+def _chart_library() -> str:
+    """Vega and what embeds it, bundled in seconds. Inside <script>, as the specs are: nothing may look like its end."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE).replace("</script", "<\\/script")
 
 
 def _findings(report: ReportInput) -> list[Finding]:

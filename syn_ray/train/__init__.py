@@ -5,4 +5,5 @@ order                 which sample meets which step     augment      crops, flip
 loop                  the one training loop             checkpoint   resume files, and models that load in timm
 classify, clip        what it is asked to train         contrast     the contrastive loss, in parts and among workers
 data, image_text      the dataset as batches, by step   model, clip_model   timm's and open_clip's, and AdamW
+muon                  the other optimizer
 """

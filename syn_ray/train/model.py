@@ -1,4 +1,4 @@
-"""What is trained, and what trains it: a timm model, AdamW, and the moving average of the weights."""
+"""What is trained, and what trains it: a timm model, its optimizer, and the moving average of the weights."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ def draw(pipeline, prompts: list[str], guidance_scale: float) -> np.ndarray:
     return np.asarray(images) * 255
 
 
+@pytest.mark.slow
 def test_images_are_grey_and_mostly_of_the_class_asked_for(pipeline, classifier):
     """By its bare name, each class: a "t-shirt" is not a "shirt"."""
     labels = np.repeat(np.arange(10), 6)

@@ -89,7 +89,8 @@ def photographs(number: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "width", "number"), [("vit_tiny_patch16_224", 192, 9), ("vit_base_patch16_224", 768, 2)]
+    ("architecture", "width", "number"),
+    [("vit_tiny_patch16_224", 192, 9), pytest.param("vit_base_patch16_224", 768, 2, marks=pytest.mark.slow)],
 )
 @torch.no_grad()
 def test_a_released_classifier_is_judged_as_its_authors_do(tmp_path, architecture, width, number):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# One process has the pages that several tests look at.
+pytestmark = pytest.mark.xdist_group("pages")
+
 FIGURES = ("loss", "accuracy", "scaling-ability", "recognizability-diversity", "samples")
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None
@@ -86,6 +89,7 @@ def test_every_figure_is_there_as_svg_and_png(quick_page: Path) -> None:
             assert len(set(image.convert("L").resize((64, 64)).tobytes())) > 10, f"{name}.png is blank"
 
 
+@pytest.mark.slow
 def test_every_spec_obeys_the_schema(quickstart: ReportInput) -> None:
     schema, styles = load_schema(), assign_styles(quickstart.results)
     for figure in draw_figures(quickstart, styles):
@@ -100,6 +104,7 @@ def test_building_twice_gives_the_same_page(quickstart: ReportInput, quick_page:
     assert build_report(quickstart, tmp_path).read_bytes() == quick_page.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_study_without_scores_and_samples_has_neither_figure(quickstart: ReportInput, tmp_path: Path) -> None:
     training = quickstart.results[quickstart.results["eval_set"] == "val"]
     page = build_report(replace(quickstart, results=training, eval_sets=(), samples=(), intervals=None), tmp_path)
@@ -207,7 +212,6 @@ def test_importing_the_package_is_light() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize(
     ("study", "width", "scheme"),
     [("quickstart", 1280, "light"), ("quickstart", 400, "dark"), ("effects", 1280, "dark"), ("effects", 400, "light")],

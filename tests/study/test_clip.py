@@ -206,9 +206,11 @@ def test_labels_of_files_are_brought_into_the_order_of_clips_names(tmp_path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, ray_cluster):
     """A finished tiny study of three arms."""
+    from syn_ray.core.resources import Resources
     from syn_ray.study.runner import run_study
 
-    return run_study("embedded-clip", tmp_path_factory.mktemp("clip"), overrides=TINY)
+    one = Resources.model_validate({"generate": {"max_actors": 1}})
+    return run_study("embedded-clip", tmp_path_factory.mktemp("clip"), overrides=TINY, resources=one)
 
 
 @pytest.mark.ray

@@ -28,6 +28,9 @@ from syn_ray.study.plan import StudyPlan
 from syn_ray.study.publish import whole_rows, write_report, write_tables
 from syn_ray.study.runner import open_study
 
+# One process has the half-finished study and its page.
+pytestmark = pytest.mark.xdist_group("pages")
+
 SMALL = (
     "dataset_sizes=[16, 32, 64, 128, 256, 512]",
     "fit_window=[16, 512]",

@@ -5,6 +5,7 @@ import json
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from syn_ray.core.resources import Resources
 from syn_ray.study import run_study
 
 pytestmark = [
@@ -36,7 +37,8 @@ class _StopAtSecondSize(FIFOScheduler):  # type: ignore[misc]  # Ray is read as 
 
 
 def test_a_stopped_curve_pays_for_no_further_size(ray_cluster, tmp_path):
-    study = run_study("quickstart", tmp_path, overrides=TINY, scheduler=_StopAtSecondSize())
+    one = Resources.model_validate({"generate": {"max_actors": 1}})
+    study = run_study("quickstart", tmp_path, overrides=TINY, resources=one, scheduler=_StopAtSecondSize())
     sizes = {trial.config["curve"]: trial.metrics_dataframe["dataset_size"].tolist() for trial in study.result_grid}
     assert sizes == {"real": [16], "sd-captions-g1": [16, 32]}
     (manifest,) = tmp_path.glob("images/stable-diffusion-*/manifest.json")

@@ -40,9 +40,8 @@ def test_eight_pairs_are_learnt_by_heart(make_clip_config, make_pairs, checkpoin
     assert figures == (8, 60, 480, 60, 8)
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, pytest.param({"micro_batch_size": 9, "loss": "siglip"}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"micro_batch_size": 9, "loss": "siglip"}])
 def test_a_run_killed_five_times_ends_as_an_undisturbed_one(make_clip_config, make_pairs, tmp_path, changes):
     vision = {"patch_dropout": 0.3}  # so that each step draws
     config = make_clip_config(epochs=11, model_cfg={"vision_cfg": vision}, **changes)  # 33 steps

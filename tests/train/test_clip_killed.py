@@ -46,7 +46,7 @@ def test_five_kills_change_nothing(start, make_clip_config, make_pairs, tmp_path
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
         folder.mkdir()
-        (folder / "config.json").write_text(make_clip_config(epochs=400).model_dump_json())
+        (folder / "config.json").write_text(make_clip_config(epochs=200).model_dump_json())
         pq.write_table(make_pairs(48), folder / "pairs.parquet")
         pq.write_table(make_pairs(48, tone=200), folder / "synthetic.parquet")
     whole, killed = folders
