@@ -27,6 +27,7 @@ OBJECT_STORE_BYTES = 512 * 2**20
 REMEDY = "ask for less, or say in `cluster` what it can grow to"
 
 KNOCK_SECONDS = 20.0
+START_ATTEMPTS = 3
 TOKEN = secrets.token_hex(32)
 """Of every Ray that this process starts."""
 
@@ -116,14 +117,30 @@ def _forget_token() -> None:
 
 
 def _start_locally(resources: Resources) -> None:
-    ray.init(
-        address="local",
-        num_cpus=resources.num_cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=resources.object_store_bytes or OBJECT_STORE_BYTES,
-    )
+    """Starts Ray here, at the third attempt at the latest: it gives its agents 15 seconds, and a busy machine may not.
+
+    Raises:
+        SynRayError: it did not start.
+    """
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=resources.num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=resources.object_store_bytes or OBJECT_STORE_BYTES,
+            )
+        except Exception as error:
+            if isinstance(error, ValueError):  # what was asked for is wrong, and stays so
+                raise
+            ray.shutdown()
+            if attempt == START_ATTEMPTS:
+                why = " ".join(str(error).split())
+                raise SynRayError(f"Ray did not start on this machine, {attempt} times: {why}; run again") from error
+        else:
+            return
 
 
 def check_resources(resources: Resources) -> None:

@@ -14,7 +14,7 @@ from syn_ray.core.errors import SynRayError
 from syn_ray.core.resources import Resources
 from syn_ray.core.storage import Storage
 from syn_ray.shards.manifest import Manifest, write_manifest
-from syn_ray.study.cluster import _join, _knock
+from syn_ray.study.cluster import _join, _knock, _start_locally
 from syn_ray.study.load import load_study
 from syn_ray.study.plan import StudyPlan
 
@@ -52,6 +52,31 @@ def test_a_local_ray_leaves_no_token_behind(tmp_path):
         command, env=environment | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=110
     )
     assert done.stdout.splitlines() == ["True 0 []", "True", "True"], done.stderr
+
+
+def test_a_ray_that_a_busy_machine_starts_too_slowly_is_started_again(monkeypatch):
+    import ray
+
+    failures = [Exception("The current node timed out\nduring startup.")] * 2
+    asked = []
+
+    def init(**settings):
+        asked.append(settings)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    _start_locally(Resources(num_cpus=2))
+    assert len(asked) == 3
+    assert asked[0] == asked[2]
+    assert asked[0]["num_cpus"] == 2
+    failures.extend([Exception("The current node timed out\nduring startup.")] * 3)
+    with pytest.raises(SynRayError, match=r"^Ray did not start on this machine, 3 times: The current node timed out d"):
+        _start_locally(Resources())
+    failures.append(ValueError("object_store_memory is too small"))
+    with pytest.raises(ValueError, match="too small"):
+        _start_locally(Resources())
 
 
 def test_an_address_where_nobody_answers_is_said():

@@ -57,12 +57,12 @@ def _run(storage):
 
 def _kill_when(storage, condition):
     """Starts the study, and kills its driver with SIGKILL as soon as the condition holds."""
-    process = subprocess.Popen(
-        _command(storage), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    errors = storage.with_name("stderr")
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(_command(storage), stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
     deadline = time.monotonic() + 300
     while not condition():
-        assert process.poll() is None, "the study ended before it could be killed"
+        assert process.poll() is None, f"the study ended before it could be killed: {errors.read_text()}"
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
