@@ -16,13 +16,14 @@ from syn_ray.study.load import load_study
 
 STUDY = load_study("embedded-families")
 FAMILIES = sorted(STUDY.generators)
-# diffusers' solver turns tensors into arrays in numpy 1's way
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    # diffusers' solver turns tensors into arrays in numpy 1's way
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 
-@pytest.fixture(
-    scope="module", params=["sd", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "sd")]
-)
+@pytest.fixture(scope="module", params=FAMILIES)
 def generator(request):
     return load_generator(STUDY.generators[request.param])
 
@@ -52,7 +53,6 @@ def test_captions_say_how_bright(generator):
     assert (bright[:, 0] > dark[:, 0]).mean() >= 0.9
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_another_actors_generator_and_another_order_of_shards_give_the_same_bytes(family):
     """Each renderer loads a generator of its own, as each actor does, and draws the shards in an order of its own."""

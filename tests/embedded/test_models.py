@@ -66,6 +66,7 @@ def test_images_are_grey_and_mostly_of_the_class_asked_for(pipeline, classifier)
     assert [np.bincount(seen[labels == label]).argmax() for label in range(10)] == list(range(10))
 
 
+@pytest.mark.slow
 def test_text_controls_tone_and_shape(pipeline):
     """With the same noise, "bright" is brighter than "dark" and "wide" wider than "slim", in nearly every class."""
     pairs = [(compose(0, 0, 0, c), compose(2, 2, 0, c)) for c in range(10)]
