@@ -132,9 +132,9 @@ def _start_locally(resources: Resources) -> None:
                 logging_level=logging.ERROR,
                 object_store_memory=resources.object_store_bytes or OBJECT_STORE_BYTES,
             )
+        except ValueError:  # what was asked for is wrong, and stays so
+            raise
         except Exception as error:
-            if isinstance(error, ValueError):  # what was asked for is wrong, and stays so
-                raise
             ray.shutdown()
             if attempt == START_ATTEMPTS:
                 why = " ".join(str(error).split())

@@ -32,10 +32,9 @@ TINY = (
     "generators.sd.num_inference_steps=4",
     "curves.1.guidance_scale=4",
     "train.steps={base_steps: 10, reference_size: 16, steps_per_doubling: 5}",
-    "evaluation_sets={adversarial: {kind: embedded, name: adversarial}, hard: {kind: embedded, name: adversarial}}",
-    "masked_sets=[hard]",
+    "evaluation_sets={v2: {kind: embedded, name: v2}, adversarial: {kind: embedded, name: adversarial}}",
 )
-"""Makes quickstart a study of seconds: two curves, six trainings, two evaluation sets of the same images."""
+"""Makes quickstart a study of seconds: two curves, six trainings, two evaluation sets."""
 
 RESOURCES = "generate: {max_actors: 1}"
 """To start another takes longer than to draw these few images."""
@@ -166,7 +165,7 @@ def test_tables_hold_every_number(storage):
     assert len(fits) == 2 * 2
     assert ((fits.low <= fits.scaling_ability) & (fits.scaling_ability <= fits.high)).all()
     per_class = pd.read_parquet(storage / "studies/quickstart/per_class.parquet")
-    loss = per_class[(per_class.metric == "loss") & (per_class.eval_set == "hard")]
+    loss = per_class[(per_class.metric == "loss") & (per_class.eval_set == "v2")]
     assert loss.groupby("run").size().tolist() == [10] * 6
 
 
@@ -194,7 +193,7 @@ def test_tune_and_report_can_be_looked_at(storage):
     frame = grid.get_dataframe()
     assert sorted(frame["config/curve"]) == ["real", "sd-captions-g4"]
     assert frame["dataset_size"].tolist() == [64, 64]
-    assert np.isfinite(frame["hard/loss"]).all()
+    assert np.isfinite(frame["v2/loss"]).all()
     assert len(grid[0].metrics_dataframe) == 3  # one report for each dataset size
     page = (storage / "studies/quickstart/report/index.html").read_text()
     assert "sd-captions-g4" in page
