@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -85,3 +86,15 @@ def try_once(
         return ray.get(task.remote(*arguments))
     except ray.exceptions.RayError as cause:
         raise root_cause(cause, error, what) from cause
+
+
+def use_given_threads() -> None:
+    """Has torch compute with as many threads as Ray gave CPUs to this process, which is known only once it has work.
+
+    Torch reads the number when it is loaded, which in a forked worker (`syn_ray.study.fork_server`) was before.
+    """
+    import torch
+
+    threads = os.environ.get("OMP_NUM_THREADS")  # of Ray, where the user has not set it
+    if threads is not None:
+        torch.set_num_threads(int(threads))

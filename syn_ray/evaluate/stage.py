@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from syn_ray.actors import on_actors
+from syn_ray.actors import on_actors, use_given_threads
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import MissingResultError, SynRayError
 from syn_ray.core.resources import EvaluateResources
@@ -68,6 +68,7 @@ class _Judge:
 
         from syn_ray.evaluate.judge import DecodedSets
 
+        use_given_threads()
         self._sets = DecodedSets(cache_bytes)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -17,7 +17,7 @@ import pydantic
 import ray
 
 from syn_ray import embedded
-from syn_ray.actors import on_actors, try_once
+from syn_ray.actors import on_actors, try_once, use_given_threads
 from syn_ray.core.artifact import Artifact
 from syn_ray.core.errors import GenerationError
 from syn_ray.core.resources import GenerateResources, PoolResources
@@ -155,6 +155,7 @@ class _ShardMaker:
         if isinstance(source, SyntheticSource) and (self._generator is None or self._generator[0] != resources):
             self._generator = None  # the old one goes before the new one comes, and with it the renderers that hold it
             self._renderer.cache_clear()
+            use_given_threads()
             loaded = load_generator(source.generator, GenerateResources.model_validate_json(resources))
             self._generator = (resources, loaded)
         generator = None if self._generator is None else self._generator[1]

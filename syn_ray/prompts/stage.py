@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from syn_ray.actors import on_actors, try_once
+from syn_ray.actors import on_actors, try_once, use_given_threads
 from syn_ray.core.artifact import Artifact
 from syn_ray.core.errors import GenerationError
 from syn_ray.core.resources import GenerateResources
@@ -69,6 +69,7 @@ class _ShardWriter:
     """An actor: holds one model, writes one shard a call and answers with its manifest entry."""
 
     def __init__(self, written: str, uri: str, places: int, batch_size: int) -> None:
+        use_given_threads()
         self._writer = PromptWriter(WrittenSet.model_validate_json(written))
         self._directory = Storage(uri)
         self._places = places

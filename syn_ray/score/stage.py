@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from syn_ray.actors import on_actors, try_once
+from syn_ray.actors import on_actors, try_once, use_given_threads
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import SynRayError
 from syn_ray.core.resources import PoolResources
@@ -103,6 +103,7 @@ class _Looker:
     def __init__(self, scoring: Scoring, batch_size: int) -> None:
         from syn_ray.score.features import ScoringClassifier  # loads torch: in the actors alone
 
+        use_given_threads()
         self._scoring = scoring
         self._classifier = ScoringClassifier(scoring.config, scoring.classes)
         self._batch_size = batch_size

@@ -19,6 +19,7 @@ from syn_ray.core.errors import SynRayError, UserError
 from syn_ray.core.resources import PoolResources, Resources, TrainResources
 from syn_ray.core.storage import Storage
 from syn_ray.study.environment import ENVIRONMENT
+from syn_ray.study.fork_server import fork_server
 
 QUIET = ("ray.data", "ray.train", "ray.tune")
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -49,7 +50,7 @@ def connected(resources: Resources) -> Iterator[None]:
             _join(os.environ["RAY_ADDRESS"])
         else:
             leaving.enter_context(_own_token())
-            _start_locally(resources)
+            _start_locally(resources, leaving.enter_context(fork_server()))
         leaving.callback(ray.shutdown)
         yield
 
@@ -116,7 +117,7 @@ def _forget_token() -> None:
     inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _start_locally(resources: Resources) -> None:
+def _start_locally(resources: Resources, py_executable: str | None) -> None:
     """Starts Ray here, at the third attempt at the latest: it gives its agents 15 seconds, and a busy machine may not.
 
     Raises:
@@ -129,6 +130,7 @@ def _start_locally(resources: Resources) -> None:
                 num_cpus=resources.num_cpus,
                 include_dashboard=False,
                 log_to_driver=False,
+                runtime_env=None if py_executable is None else {"py_executable": py_executable},
                 logging_level=logging.ERROR,
                 object_store_memory=resources.object_store_bytes or OBJECT_STORE_BYTES,
             )

@@ -16,6 +16,7 @@ import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 
+from syn_ray.actors import use_given_threads
 from syn_ray.core.artifact import Artifact, read_artifact, write_artifact
 from syn_ray.core.errors import MissingResultError, SynRayError, TrainingError, UserError, root_cause
 from syn_ray.core.resources import TrainResources
@@ -137,6 +138,7 @@ def _train_all(config: dict[str, Any]) -> SynRayError | None:
     """
     from syn_ray.train.streaming import ShardedSamples
 
+    use_given_threads()
     held = [_table(blocks) for blocks in config["samples"]]
     for run in config["runs"]:
         try:

@@ -67,16 +67,16 @@ def test_a_ray_that_a_busy_machine_starts_too_slowly_is_started_again(monkeypatc
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    _start_locally(Resources(num_cpus=2))
+    _start_locally(Resources(num_cpus=2), None)
     assert len(asked) == 3
     assert asked[0] == asked[2]
     assert asked[0]["num_cpus"] == 2
     failures.extend([Exception("The current node timed out\nduring startup.")] * 3)
     with pytest.raises(SynRayError, match=r"^Ray did not start on this machine, 3 times: The current node timed out d"):
-        _start_locally(Resources())
+        _start_locally(Resources(), None)
     failures.append(ValueError("object_store_memory is too small"))
     with pytest.raises(ValueError, match="too small"):
-        _start_locally(Resources())
+        _start_locally(Resources(), None)
 
 
 def test_an_address_where_nobody_answers_is_said():
