@@ -97,4 +97,4 @@ def use_given_threads() -> None:
 
     threads = os.environ.get("OMP_NUM_THREADS")  # of Ray, where the user has not set it
     if threads is not None:
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(int(threads.split(",")[0]))  # OpenMP takes a number for each level

@@ -41,17 +41,19 @@ ACCELERATORS = ("nvidia[0-9]*", "kfd", "dxg")
 """Their device files."""
 
 
+def can_serve() -> bool:
+    """Not beside an accelerator, whose runtime a library may start when it is loaded, and on Linux alone."""
+    return sys.platform == "linux" and not any(any(Path("/dev").glob(pattern)) for pattern in ACCELERATORS)
+
+
 @contextlib.contextmanager
 def fork_server(modules: Sequence[str] = MODULES) -> Iterator[str | None]:
-    """Runs the server; gives the command that has it start a worker, for `py_executable`.
-
-    None where it cannot serve: beside an accelerator, whose runtime a library may start when it is loaded, and on
-    systems other than Linux.
+    """Runs the server; gives the command that has it start a worker, for `py_executable`; None where it cannot serve.
 
     Args:
         modules: what it loads.
     """
-    if sys.platform != "linux" or any(any(Path("/dev").glob(pattern)) for pattern in ACCELERATORS):
+    if not can_serve():
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="syn-ray-") as folder, socket.socket(socket.AF_UNIX) as listener:

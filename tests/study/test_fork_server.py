@@ -15,9 +15,10 @@ from syn_ray.actors import on_actors, use_given_threads
 from syn_ray.core.errors import SynRayError
 from syn_ray.core.resources import PoolResources
 from syn_ray.study import fork_server as forking
-from syn_ray.study.fork_server import MODULES, fork_server
+from syn_ray.study.fork_server import MODULES, can_serve, fork_server
 
 pytestmark = pytest.mark.ray
+serves = pytest.mark.skipif(not can_serve(), reason="workers are not forked beside an accelerator or off Linux")
 
 WORKER = """
 import json, os, random, sys
@@ -67,6 +68,7 @@ def _start(command, script, **settings):
         return json.loads((script.parent / "out").read_text()), (script.parent / "err").read_text()
 
 
+@serves
 def test_a_fork_is_what_ray_would_have_started(script):
     environment = os.environ | {"MINE": "é\n=1"}
     environment.pop("OMP_NUM_THREADS", None)
@@ -86,6 +88,7 @@ def test_a_fork_is_what_ray_would_have_started(script):
     assert forked == plain
 
 
+@serves
 def test_where_no_server_answers_an_interpreter_is_started(script):
     with fork_server(("there.is.no.such.module",)) as command:
         alone, _ = _start(command, script)
@@ -100,6 +103,7 @@ def test_it_does_not_serve_beside_an_accelerator(monkeypatch):
         assert command is None
 
 
+@serves
 def test_a_driver_that_is_killed_leaves_no_server_behind():
     driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
@@ -125,6 +129,7 @@ def _command_line(process):
         return []
 
 
+@serves
 @pytest.mark.slow
 def test_what_is_loaded_beforehand_leaves_ray_and_threads_to_the_workers(script):
     with fork_server() as command:
@@ -134,6 +139,7 @@ def test_what_is_loaded_beforehand_leaves_ray_and_threads_to_the_workers(script)
     assert worker["threads"] <= 2  # jemalloc has one of its own, which it starts anew
 
 
+@serves
 def test_actors_are_forks(ray_cluster):
     class Child:
         def __call__(self, batch):
@@ -147,7 +153,7 @@ def test_torch_computes_with_the_threads_that_ray_gave(monkeypatch):
     import torch
 
     before = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", str(before + 2))
+    monkeypatch.setenv("OMP_NUM_THREADS", f"{before + 2},1")
     use_given_threads()
     assert torch.get_num_threads() == before + 2
     monkeypatch.delenv("OMP_NUM_THREADS")
