@@ -4,12 +4,13 @@ import os
 import secrets
 
 # Ray reads these when it is imported. A token of our own: none is written to the home directory. Its workers run at
-# niceness 15 unless told otherwise, and would wait for the other process's tests.
+# niceness 15 unless told otherwise, and would wait for the other process's tests. Nobody reads its metrics.
 os.environ.update(
     {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_worker_niceness": "0",
+        "RAY_enable_metrics_collection": "0",
         "OMP_NUM_THREADS": "1",
     }
 )

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 from syn_ray.core.errors import UserError, nearest
 from syn_ray.fit.forms import FORMS, Floats, Form
@@ -89,7 +89,7 @@ class Law:
         if len(self._draws):
             low, high = np.quantile(self._draws[:, FORMS[self.form].k_index], _tails(self.confidence))
             return float(low), float(high)
-        t = float(stats.t.ppf(_tails(self.confidence)[1], self.degrees_of_freedom))
+        t = float(stdtrit(self.degrees_of_freedom, _tails(self.confidence)[1]))
         half = t * self.residual_sd / float(np.sqrt(self._points.x @ self._points.x))
         return self.scaling_ability - half, self.scaling_ability + half
 
@@ -103,7 +103,7 @@ class Law:
             return float(low), float(high)
         all_x = self._points.x
         leverage = 1 / len(all_x) + x[0] ** 2 / (all_x @ all_x) + noise
-        t = float(stats.t.ppf(_tails(self.confidence)[1], self.degrees_of_freedom))
+        t = float(stdtrit(self.degrees_of_freedom, _tails(self.confidence)[1]))
         half = t * self.residual_sd * float(np.sqrt(leverage))
         return y - half, y + half
 

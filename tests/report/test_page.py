@@ -58,6 +58,15 @@ def effects_page(effects: ReportInput, tmp_path_factory: pytest.TempPathFactory)
     return build_report(effects, tmp_path_factory.mktemp("effects"))
 
 
+@pytest.fixture
+def on_val(quickstart: ReportInput) -> ReportInput:
+    """A smaller report, for what is the same on every evaluation set."""
+    kept = {"val", "images"}
+    results = quickstart.results[quickstart.results["eval_set"].isin(kept)].reset_index(drop=True)
+    fits = quickstart.fits[quickstart.fits["eval_set"].isin(kept)].reset_index(drop=True)
+    return replace(quickstart, results=results, fits=fits, eval_sets=("val",))
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip(
@@ -113,24 +122,24 @@ def test_a_study_without_scores_and_samples_has_neither_figure(quickstart: Repor
 
 
 @pytest.mark.slow
-def test_a_curve_stopped_before_it_has_a_law_is_shown_without_one(quickstart: ReportInput, tmp_path: Path) -> None:
+def test_a_curve_stopped_before_it_has_a_law_is_shown_without_one(on_val: ReportInput, tmp_path: Path) -> None:
     """As a scheduler leaves it: two dataset sizes, in the integers of pandas that know missing values."""
-    stopped = quickstart.results["curve"].unique()[-1]
-    sizes = quickstart.results["dataset_size"].astype("Int64")
-    keep = (quickstart.results["curve"] != stopped) | sizes.isna() | (sizes <= sorted(sizes.dropna().unique())[1])
-    results = quickstart.results.assign(dataset_size=sizes)[keep].reset_index(drop=True)
-    fits = quickstart.fits[quickstart.fits["curve"] != stopped].reset_index(drop=True)
-    page = build_report(replace(quickstart, results=results, fits=fits), tmp_path)
+    stopped = on_val.results["curve"].unique()[-1]
+    sizes = on_val.results["dataset_size"].astype("Int64")
+    keep = (on_val.results["curve"] != stopped) | sizes.isna() | (sizes <= sorted(sizes.dropna().unique())[1])
+    results = on_val.results.assign(dataset_size=sizes)[keep].reset_index(drop=True)
+    fits = on_val.fits[on_val.fits["curve"] != stopped].reset_index(drop=True)
+    page = build_report(replace(on_val, results=results, fits=fits), tmp_path)
     assert stopped in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_generators_have_their_own_heading(quickstart: ReportInput, tmp_path: Path) -> None:
-    results = quickstart.results.copy()
+def test_generators_have_their_own_heading(on_val: ReportInput, tmp_path: Path) -> None:
+    results = on_val.results.copy()
     last = results["curve"] == "sd-captions-g7.5"
     results.loc[last, "generator"] = "other"
     results.loc[last, ["guidance_scale", "native_guidance"]] = 2.0
-    page = build_report(replace(quickstart, results=results, samples=()), tmp_path).read_text()
+    page = build_report(replace(on_val, results=results, samples=()), tmp_path).read_text()
     assert ">Generators<" in page
     assert "Generator <code>stable_diffusion</code> against <code>other</code> at 1 guidance scale" in page
 

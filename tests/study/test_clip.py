@@ -37,9 +37,8 @@ TINY = (
     "train.stream={window: 32, lanes: 2, chunk: 4}",
     "train.model_cfg.vision_cfg={image_size: 32, patch_size: 8, width: 32, layers: 1, head_width: 16}",
     "evaluation_sets={adversarial: {kind: embedded, name: adversarial}}",
-    "downstream={digits: {kind: embedded, name: digits}, families: {kind: embedded, name: families}}",
 )
-"""Makes embedded-clip a study of seconds: three arms, nine trainings (of 64 pairs streamed), four evaluation sets."""
+"""Makes embedded-clip a study of seconds: three arms, nine trainings (of 64 pairs streamed)."""
 
 
 def _plan(tmp_path, *changes, study="embedded-clip"):
@@ -204,13 +203,34 @@ def test_labels_of_files_are_brought_into_the_order_of_clips_names(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, ray_cluster):
+def changes(tmp_path_factory):
+    """With two small downstream sets: one is judged by all its images, the other by the mean over its classes."""
+    folder = tmp_path_factory.mktemp("downstream")
+    downstream = []
+    for name, classes in (("digits", 10), ("pets", 37)):
+        images = make_images(3 * classes)
+        labels = [index % classes for index in range(len(images))]
+        pq.write_table(pa.table({"image": images, "label": pa.array(labels, pa.int32())}), folder / f"{name}.parquet")
+        downstream.append(f"{name}: {{kind: parquet, path: {folder}/{name}.parquet, name: my-{name}, classes: {name}}}")
+    return (*TINY, f"downstream={{{', '.join(downstream)}}}")
+
+
+def make_images(number):
+    noise = np.random.default_rng(0).integers(0, 255, (number, 32, 32), dtype=np.uint8)
+    files = [io.BytesIO() for _ in noise]
+    for pixels, file in zip(noise, files, strict=True):
+        Image.fromarray(pixels).save(file, "png")
+    return [file.getvalue() for file in files]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, changes, ray_cluster):
     """A finished tiny study of three arms."""
     from syn_ray.core.resources import Resources
     from syn_ray.study.runner import run_study
 
     one = Resources.model_validate({"generate": {"max_actors": 1}})
-    return run_study("embedded-clip", tmp_path_factory.mktemp("clip"), overrides=TINY, resources=one)
+    return run_study("embedded-clip", tmp_path_factory.mktemp("clip"), overrides=changes, resources=one)
 
 
 @pytest.mark.ray
@@ -222,7 +242,7 @@ class TestThreeArms:
         of_runs = table.drop_duplicates("run").groupby("source")["run"].count().to_dict()
         assert of_runs == {"real": 3, "synthetic": 3, "mixed": 3}
         assert set(table["objective"]) == {"clip"}
-        assert set(table["eval_set"]) == {"adversarial", "digits", "families", DOWNSTREAM, HELD_OUT}
+        assert set(table["eval_set"]) == {"adversarial", "digits", "pets", DOWNSTREAM, HELD_OUT}
         recalls = table[table["eval_set"] == HELD_OUT]
         ways = ("image_to_text", "text_to_image")
         assert set(recalls["metric"]) == {f"{way}_recall_at_{within}" for way in ways for within in (1, 5, 10)}
@@ -233,12 +253,12 @@ class TestThreeArms:
     def test_the_pool_is_the_mean_of_the_downstream_sets(self, finished):
         table = finished.results
         losses = table[table["metric"] == "loss"].pivot_table(index="run", columns="eval_set", values="value")
-        np.testing.assert_allclose(losses[DOWNSTREAM], losses[["digits", "families"]].mean(axis=1))
+        np.testing.assert_allclose(losses[DOWNSTREAM], losses[["digits", "pets"]].mean(axis=1))
         headline = table[table["metric"].isin(["top1", "mean_per_class", "headline"])]
         wide = headline.pivot_table(index="run", columns=["eval_set", "metric"], values="value")
-        expected = (wide["digits", "top1"] + wide["families", "mean_per_class"]) / 2
+        expected = (wide["digits", "top1"] + wide["pets", "mean_per_class"]) / 2
         np.testing.assert_allclose(wide[DOWNSTREAM, "headline"], expected)
-        assert set(finished.fits["eval_set"]) == {"adversarial", "digits", "families", DOWNSTREAM}
+        assert set(finished.fits["eval_set"]) == {"adversarial", "digits", "pets", DOWNSTREAM}
 
     def test_a_zero_shot_result_is_what_open_clip_says_of_the_saved_model(self, finished):
         import torch
@@ -278,23 +298,23 @@ class TestThreeArms:
             run_stage("score", finished.plan, Resources(), Console(file=said))
 
     @pytest.mark.usefixtures("ray_cluster")
-    def test_what_is_missing_is_told_before_anything_is_paid_for(self, tmp_path):
+    def test_what_is_missing_is_told_before_anything_is_paid_for(self, changes, tmp_path):
         from syn_ray.study.runner import run_study
 
         empty = tmp_path / "empty"
         empty.mkdir()
-        for name, words in (("empty", "pets"), ("absent", "not there|no such|does not|there is no|holds no")):
-            change = f"downstream.pets={{kind: webdataset, path: '{tmp_path}/{name}', name: pets}}"
+        for name, words in (("empty", "food101"), ("absent", "not there|no such|does not|there is no|holds no")):
+            change = f"downstream.food101={{kind: webdataset, path: '{tmp_path}/{name}', name: food101}}"
             with pytest.raises(UserError, match=words) as caught:
-                run_study("embedded-clip", tmp_path / "storage", overrides=[*TINY, change])
+                run_study("embedded-clip", tmp_path / "storage", overrides=[*changes, change])
             assert "\n" not in str(caught.value)
         assert not (tmp_path / "storage" / "images").exists()
 
-    def test_a_second_run_redoes_nothing(self, finished):
+    def test_a_second_run_redoes_nothing(self, finished, changes):
         from syn_ray.study.runner import run_study
 
         before = {p: p.stat().st_mtime_ns for p in finished.plan.storage.local_path.rglob("artifact.json")}
-        again = run_study("embedded-clip", finished.plan.storage.local_path, overrides=TINY)
+        again = run_study("embedded-clip", finished.plan.storage.local_path, overrides=changes)
         assert {p: p.stat().st_mtime_ns for p in before} == before
         pd.testing.assert_frame_equal(again.results, finished.results)
 

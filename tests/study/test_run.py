@@ -1,6 +1,7 @@
-"""Whole studies on Ray: from nothing to the report, again, and after being killed."""
+"""A whole study on Ray: killed twice, finished by a job of a cluster, and run again."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import timm
 
 from syn_ray.core.resources import GenerateResources
 from syn_ray.core.storage import Storage
+from syn_ray.embedded import ASSETS
 from syn_ray.generate.config import directory_name
 from syn_ray.report.inputs import FIT_COLUMNS, RESULT_COLUMNS
 from syn_ray.shards.reader import open_source, read_samples, read_shard
@@ -32,26 +35,32 @@ TINY = (
     "generators.sd.num_inference_steps=4",
     "curves.1.guidance_scale=4",
     "train.steps={base_steps: 10, reference_size: 16, steps_per_doubling: 5}",
-    "evaluation_sets={v2: {kind: embedded, name: v2}, adversarial: {kind: embedded, name: adversarial}}",
 )
-"""Makes quickstart a study of seconds: two curves, six trainings, two evaluation sets."""
+"""Makes quickstart a study of seconds: two curves, six trainings."""
 
 RESOURCES = "generate: {max_actors: 1}"
 """To start another takes longer than to draw these few images."""
 
 
-def _command(storage):
+def _changes(storage):
+    """With two evaluation sets, one of them in a file beside the storage."""
+    few = storage.with_name("garments.parquet")
+    if not few.exists():
+        (shard,) = (ASSETS / "images/v2").glob("*.parquet")
+        pq.write_table(pq.read_table(shard, columns=["image", "label"]).slice(0, 60), few)
+    adversarial = "adversarial: {kind: embedded, name: adversarial}"
+    return (*TINY, f"evaluation_sets={{garments: {{kind: parquet, path: {few}, name: garments}}, {adversarial}}}")
+
+
+def _arguments(storage):
     resources = storage.with_name("resources.yaml")
     resources.write_text(RESOURCES)
-    changes = [part for change in TINY for part in ("--set", change)]
-    command = [sys.executable, "-m", "syn_ray.cli", "run", "quickstart", "--storage", str(storage), *changes]
-    return [*command, "--resources", str(resources)]
+    changes = [part for change in _changes(storage) for part in ("--set", change)]
+    return ["quickstart", "--storage", str(storage), *changes, "--resources", str(resources)]
 
 
-def _run(storage):
-    done = subprocess.run(_command(storage), capture_output=True, text=True, timeout=380, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+def _command(storage):
+    return [sys.executable, "-m", "syn_ray.cli", "run", *_arguments(storage)]
 
 
 def _kill_when(storage, condition):
@@ -70,20 +79,28 @@ def _kill_when(storage, condition):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A tiny study, killed while it generated and again while it trained, damaged, and then finished.
+    """A tiny study, killed while it generated and again while it trained, and damaged.
 
     With what was trained at the second kill: artifacts, and when they were written.
     """
-    folder = tmp_path_factory.mktemp("study")
+    folder = tmp_path_factory.mktemp("study") / "results"
     runs = folder / "studies/quickstart/runs"
     _kill_when(folder, lambda: any(folder.glob("images/stable-diffusion-*/shard-*.parquet")))
     assert (folder / "studies/quickstart/running.json").exists()  # `status` says that it was killed
     _kill_when(folder, lambda: any(runs.glob("sd-*/artifact.json")))
     finished = {p: p.stat().st_mtime_ns for p in runs.glob("*/artifact.json")}
     _flip_a_byte(folder)
-    lines = _run(folder)
-    assert lines[-1] == str(folder / "studies/quickstart/report/index.html")
     return folder, finished
+
+
+@pytest.fixture(scope="module")
+def storage(killed, submit_job):
+    """The same study, finished by a job of a cluster."""
+    folder, _ = killed
+    done = submit_job(*_arguments(folder))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert str(folder / "studies/quickstart/report/index.html") in done.stdout
+    return folder
 
 
 def _flip_a_byte(folder):
@@ -96,20 +113,20 @@ def _flip_a_byte(folder):
     assert (problem.shard, problem.sample_index) == (shard.name, int(shard.stem.split("-")[1]))
 
 
-@pytest.fixture(scope="module")
-def storage(killed):
-    """The finished study."""
-    return killed[0]
-
-
 def _files(folder):
     return {p.relative_to(folder).as_posix(): p.stat().st_mtime_ns for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_no_finished_run_was_trained_again(killed):
+def test_no_finished_run_was_trained_again(killed, storage):
     _, finished = killed
     assert finished
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
+
+
+def test_who_has_not_the_token_cannot_submit(submit_job, tmp_path):
+    stranger = submit_job("quickstart", "--storage", str(tmp_path), RAY_AUTH_TOKEN=secrets.token_hex(32))
+    assert stranger.returncode != 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_images_are_those_of_a_study_that_nobody_killed(storage):
@@ -117,7 +134,7 @@ def test_images_are_those_of_a_study_that_nobody_killed(storage):
     from syn_ray.generate.protocol import load_generator
     from syn_ray.generate.render import make_renderer
 
-    for curve in open_study("quickstart", storage, TINY).curves:
+    for curve in open_study("quickstart", storage, _changes(storage)).curves:
         generator = load_generator(curve.drawn.generator, GenerateResources()) if curve.drawn else None
         renderer = make_renderer(curve.parts[0], generator)
         directory = Storage(storage / "images" / directory_name(curve.parts[0]))
@@ -138,7 +155,7 @@ def test_models_are_those_of_a_study_that_nobody_killed(storage, tmp_path):
     from syn_ray.train.config import ClassifyConfig
     from syn_ray.train.execution import Execution
 
-    plan = open_study("quickstart", storage, TINY)
+    plan = open_study("quickstart", storage, _changes(storage))
     for run in [run for curve in plan.curves for run in plan.runs(curve)]:
         samples = read_samples(run.images[0], open_source(run.images[0]), run.dataset_size)
         assert isinstance(run.config, ClassifyConfig)
@@ -165,7 +182,7 @@ def test_tables_hold_every_number(storage):
     assert len(fits) == 2 * 2
     assert ((fits.low <= fits.scaling_ability) & (fits.scaling_ability <= fits.high)).all()
     per_class = pd.read_parquet(storage / "studies/quickstart/per_class.parquet")
-    loss = per_class[(per_class.metric == "loss") & (per_class.eval_set == "v2")]
+    loss = per_class[(per_class.metric == "loss") & (per_class.eval_set == "garments")]
     assert loss.groupby("run").size().tolist() == [10] * 6
 
 
@@ -188,12 +205,12 @@ def test_a_result_is_what_the_saved_model_says(storage):
 
 
 def test_tune_and_report_can_be_looked_at(storage):
-    plan = open_study("quickstart", storage, TINY)
+    plan = open_study("quickstart", storage, _changes(storage))
     grid = StudyResult(plan).result_grid
     frame = grid.get_dataframe()
     assert sorted(frame["config/curve"]) == ["real", "sd-captions-g4"]
     assert frame["dataset_size"].tolist() == [64, 64]
-    assert np.isfinite(frame["v2/loss"]).all()
+    assert np.isfinite(frame["garments/loss"]).all()
     assert len(grid[0].metrics_dataframe) == 3  # one report for each dataset size
     page = (storage / "studies/quickstart/report/index.html").read_text()
     assert "sd-captions-g4" in page
@@ -204,7 +221,9 @@ def test_tune_and_report_can_be_looked_at(storage):
 def test_a_second_run_redoes_nothing(storage):
     before = _files(storage)
     started = time.monotonic()
-    _run(storage)
+    done = subprocess.run(_command(storage), capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(storage / "studies/quickstart/report/index.html")
     assert time.monotonic() - started < 60  # no Ray is started; the tables and the report are written anew
     rewritten = {name for name, when in _files(storage).items() if before.get(name) != when}
     assert {name.split("/")[2] for name in rewritten} <= {
@@ -217,7 +236,7 @@ def test_a_second_run_redoes_nothing(storage):
 
 
 def test_a_finished_study_whose_image_has_changed_is_not_complete(storage):
-    plan = open_study("quickstart", storage, TINY)
+    plan = open_study("quickstart", storage, _changes(storage))
     assert sources_intact(plan, GenerateResources())
     shard = max(storage.glob("images/real-pool-*/shard-*.parquet"))
     whole = shard.read_bytes()

@@ -1,9 +1,8 @@
-"""One of several CLIP workers, started by test_clip_parallel.py: python clip_worker.py RANK WORLD_SIZE FOLDER."""
+"""One of WORLD_SIZE CLIP workers, of that RANK, started by test_clip_parallel.py; the job lies in FOLDER."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -58,4 +57,4 @@ def main(rank: int, world_size: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(*(globals()[name] for name in ("RANK", "WORLD_SIZE", "FOLDER")))

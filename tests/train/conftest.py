@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import multiprocessing
+import runpy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from syn_ray.train.config import ClassifyConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.process import BaseProcess
+    from pathlib import Path
 
 SMALL: dict[str, Any] = {
     "model": "vit_base_patch16_224",
@@ -54,6 +58,39 @@ def _one_thread():
     torch.set_num_threads(1)  # so that sums are added in one order
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def start_script() -> Callable[..., BaseProcess]:
+    """Starts a script with these globals, in a process forked from one that has imported what takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["syn_ray.train.classify", "syn_ray.train.clip"])
+
+    def start(script: Path, **variables: Any) -> BaseProcess:
+        process = context.Process(target=runpy.run_path, args=(str(script), variables, "__main__"))
+        process.start()
+        return process
+
+    return start
+
+
+@pytest.fixture
+def train_on_two(start_script, tmp_path) -> Callable[[Path], list[Any]]:
+    """Runs a script as two workers, with RANK, WORLD_SIZE and FOLDER, and gives what each has saved as its result."""
+
+    def train(script: Path) -> list[Any]:
+        workers = [start_script(script, RANK=rank, WORLD_SIZE=2, FOLDER=str(tmp_path)) for rank in range(2)]
+        try:
+            for worker in workers:
+                worker.join(timeout=280)
+            assert [worker.exitcode for worker in workers] == [0, 0]
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.join()
+        return [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+    return train
 
 
 @pytest.fixture

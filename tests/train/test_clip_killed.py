@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import runpy
 import time
 from pathlib import Path
 
@@ -17,20 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 WORKER = Path(__file__).with_name("clip_killed.py")
 
 
-@pytest.fixture(scope="module")
-def start():
-    """Starts a training in a process of its own, forked from one that has imported what takes seconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["syn_ray.train.clip"])
-
-    def started(folder):
-        process = context.Process(target=runpy.run_path, args=(str(WORKER), {"FOLDER": str(folder)}, "__main__"))
-        process.start()
-        return process
-
-    return started
-
-
 def steps_told(folder):
     file = folder / "steps"
     return [int(line) for line in file.read_text().split()] if file.exists() else []
@@ -42,7 +26,7 @@ def run_to_the_end(process, folder):
     return torch.load(folder / "trained.pt")
 
 
-def test_five_kills_change_nothing(start, make_clip_config, make_pairs, tmp_path):
+def test_five_kills_change_nothing(start_script, make_clip_config, make_pairs, tmp_path):
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
         folder.mkdir()
@@ -50,12 +34,12 @@ def test_five_kills_change_nothing(start, make_clip_config, make_pairs, tmp_path
         pq.write_table(make_pairs(48), folder / "pairs.parquet")
         pq.write_table(make_pairs(48, tone=200), folder / "synthetic.parquet")
     whole, killed = folders
-    loss, seen, weights = run_to_the_end(start(whole), whole)
+    loss, seen, weights = run_to_the_end(start_script(WORKER, FOLDER=str(whole)), whole)
     rng = np.random.default_rng()  # another moment each time: the test must hold for all
     starts = []
     for _ in range(5):
         before = len(steps_told(killed))
-        process = start(killed)
+        process = start_script(WORKER, FOLDER=str(killed))
         while len(steps_told(killed)) <= before:
             assert process.is_alive(), "the training ended before it could be killed"
             time.sleep(0.005)
@@ -65,6 +49,6 @@ def test_five_kills_change_nothing(start, make_clip_config, make_pairs, tmp_path
         starts.append(steps_told(killed)[before])
     assert starts == sorted(starts)
     assert starts[-1] > starts[0]  # they went on from a checkpoint
-    loss_of_killed, seen_by_killed, weights_of_killed = run_to_the_end(start(killed), killed)
+    loss_of_killed, seen_by_killed, weights_of_killed = run_to_the_end(start_script(WORKER, FOLDER=str(killed)), killed)
     assert (loss_of_killed, seen_by_killed) == (loss, seen)
     assert all(torch.equal(weights_of_killed[name], value) for name, value in weights.items())

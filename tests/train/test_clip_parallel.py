@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,7 +22,7 @@ def load_worker():
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # two workers that wait for each other at every step, on a machine that has other work
-def test_two_workers_train_the_model_of_one(make_clip_config, make_pairs, tmp_path):
+def test_two_workers_train_the_model_of_one(make_clip_config, make_pairs, train_on_two, tmp_path):
     """Either loss, at once, in parts (four in all) and streamed; the reference is one worker with whole batches."""
     configs = [
         make_clip_config(loss=loss, micro_batch_size=size, epochs=3, optimizer={"grad_clip": 0.5})
@@ -35,15 +33,7 @@ def test_two_workers_train_the_model_of_one(make_clip_config, make_pairs, tmp_pa
     (tmp_path / "configs.json").write_text(json.dumps([config.model_dump(mode="json") for config in configs]))
     pq.write_table(make_pairs(40), tmp_path / "pairs.parquet")
     pq.write_table(make_pairs(40, tone=200), tmp_path / "synthetic.parquet")
-    command = [sys.executable, str(WORKER)]
-    workers = [subprocess.Popen([*command, str(rank), "2", str(tmp_path)]) for rank in range(2)]
-    try:
-        assert [worker.wait(timeout=280) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    results = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    results = train_on_two(WORKER)
     worker = load_worker()
     for number, config in enumerate(configs):
         if config.micro_batch_size is None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +12,7 @@ from syn_ray.train.execution import Execution
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_two_workers_train_the_model_of_one(make_config, make_source, tmp_path, checkpoints, optimizer):
+def test_two_workers_train_the_model_of_one(make_config, make_source, tmp_path, checkpoints, train_on_two, optimizer):
     config = make_config(
         label_smoothing=0.1,
         drop_path=0.3,
@@ -29,15 +27,7 @@ def test_two_workers_train_the_model_of_one(make_config, make_source, tmp_path, 
     )
     (tmp_path / "config.json").write_text(config.model_dump_json())
     pq.write_table(source, tmp_path / "source.parquet")
-    command = [sys.executable, str(Path(__file__).with_name("worker.py"))]
-    workers = [subprocess.Popen([*command, str(rank), "2", str(tmp_path)]) for rank in range(2)]
-    try:
-        assert [worker.wait(timeout=110) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    results = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    results = train_on_two(Path(__file__).with_name("worker.py"))
     assert results[0][0] == results[1][0]
     for name, weights in alone.model.state_dict().items():
         assert torch.equal(results[0][1][name], results[1][1][name]), name

@@ -1,8 +1,7 @@
-"""One of several training workers, started by test_parallel.py: python worker.py RANK WORLD_SIZE JOB_FILE."""
+"""One of WORLD_SIZE training workers, of that RANK, started by test_parallel.py; the job lies in FOLDER."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -37,4 +36,4 @@ def main(rank: int, world_size: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(*(globals()[name] for name in ("RANK", "WORLD_SIZE", "FOLDER")))
