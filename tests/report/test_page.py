@@ -54,17 +54,25 @@ def quick_page(quickstart: ReportInput, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def effects_page(effects: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_report(effects, tmp_path_factory.mktemp("effects"))
+def effects_on_two(effects: ReportInput) -> ReportInput:
+    return only(effects, "val", "sketch")
+
+
+@pytest.fixture(scope="session")
+def effects_page(effects_on_two: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_report(effects_on_two, tmp_path_factory.mktemp("effects"))
 
 
 @pytest.fixture
 def on_val(quickstart: ReportInput) -> ReportInput:
+    return only(quickstart, "val")
+
+
+def only(report: ReportInput, *eval_sets: str) -> ReportInput:
     """A smaller report, for what is the same on every evaluation set."""
-    kept = {"val", "images"}
-    results = quickstart.results[quickstart.results["eval_set"].isin(kept)].reset_index(drop=True)
-    fits = quickstart.fits[quickstart.fits["eval_set"].isin(kept)].reset_index(drop=True)
-    return replace(quickstart, results=results, fits=fits, eval_sets=("val",))
+    results = report.results[report.results["eval_set"].isin([*eval_sets, "images"])].reset_index(drop=True)
+    fits = report.fits[report.fits["eval_set"].isin(eval_sets)].reset_index(drop=True)
+    return replace(report, results=results, fits=fits, eval_sets=eval_sets)
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +231,12 @@ def test_importing_the_package_is_light() -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("study", "width", "scheme"),
-    [("quickstart", 1280, "light"), ("quickstart", 400, "dark"), ("effects", 1280, "dark"), ("effects", 400, "light")],
+    [
+        ("quickstart", 1280, "light"),
+        ("quickstart", 400, "dark"),
+        ("effects_on_two", 1280, "dark"),
+        ("effects_on_two", 400, "light"),
+    ],
 )
 def test_a_browser_takes_it(browser: Any, study: str, width: int, scheme: Any, request: pytest.FixtureRequest) -> None:
     report = request.getfixturevalue(study)
@@ -250,7 +263,7 @@ def test_a_browser_takes_it(browser: Any, study: str, width: int, scheme: Any, r
         assert tab.evaluate(_charts_where(f"{WIDTH} > c.clientWidth + 1")) == []
         broken = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
         assert tab.evaluate(broken) == 0
-        _press_everything(tab, len(report.results["curve"].unique()))
+        _press_everything(tab, report)
     assert complaints == []
 
 
@@ -258,7 +271,7 @@ def _charts_where(condition: str) -> str:
     return f"[...document.querySelectorAll('.chart')].filter(c => {condition}).map(c => c.dataset.spec)"
 
 
-def _press_everything(tab: Any, curves: int) -> None:
+def _press_everything(tab: Any, report: ReportInput) -> None:
     """A legend entry dims its curve in all legends, a filter hides rows, a heading sorts."""
     button = tab.locator(".legend button").first
     button.click()
@@ -267,7 +280,7 @@ def _press_everything(tab: Any, curves: int) -> None:
     tab.locator("#filter-fits").fill("real val")
     assert tab.locator("#table-fits tbody tr:visible").count() == 1
     tab.locator("#filter-fits").fill("")
-    assert tab.locator("#table-fits tbody tr:visible").count() == 5 * curves
+    assert tab.locator("#table-fits tbody tr:visible").count() == len(report.fits)
     tab.locator("#table-fits thead button", has_text="scaling_ability").click()
     values = [
         float(text.replace("−", "-")) for text in tab.locator("#table-fits tbody td:nth-child(4)").all_text_contents()
