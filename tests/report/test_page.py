@@ -88,6 +88,7 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_asks_for_nothing(quick_page: Path) -> None:
     text = quick_page.read_text(encoding="utf-8").split('<script type="application/json"')[0]  # what is not script
     assert "has the lowest loss on val" in re.sub(r"<[^>]+>", "", text)
@@ -98,6 +99,7 @@ def test_the_page_is_whole_and_asks_for_nothing(quick_page: Path) -> None:
     assert "default-src 'none'" in text
 
 
+@pytest.mark.slow
 def test_every_figure_is_there_as_svg_and_png(quick_page: Path) -> None:
     for name in FIGURES:
         assert (quick_page.parent / "figures" / f"{name}.svg").read_text(encoding="utf-8").startswith("<svg")
