@@ -93,6 +93,7 @@ def test_preparing_prompts_changes_nothing_and_encodes_each_once(tiny_config, ge
         assert len(asked) == len(set(PROMPTS)) + 1  # and the empty prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["host", "reload", "device"])
 def test_the_t5_is_gone_before_the_unets_run_wherever_it_waits(tiny_config, generators, where):
     generator = _load(tiny_config("imagen"), GenerateResources(text_encoder=where))
@@ -105,6 +106,7 @@ def test_the_t5_is_gone_before_the_unets_run_wherever_it_waits(tiny_config, gene
     generator.prepare(["a new prompt"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_settings_for_speed_change_the_last_bit_at_most(tiny_config, generators, family):
     resources = GenerateResources(channels_last=True, vae_slicing=True)

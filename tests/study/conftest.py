@@ -44,7 +44,6 @@ def submit_job():
     command += ["--temp-dir", str(folder), "--disable-usage-stats", "--node-ip-address", "127.0.0.1", "--block"]
     with (folder / "head.log").open("w") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    _wait_until_up(environment)
 
     def submit(*arguments, **changes):
         command = ["ray", "job", "submit", "--working-dir", str(ROOT), "--", "python", "jobs/study.py", *arguments]
@@ -52,11 +51,14 @@ def submit_job():
             command, env=environment | changes, cwd=ROOT, capture_output=True, text=True, timeout=380, check=False
         )
 
-    yield submit
-    head.kill()
-    head.wait()
-    _kill_all_of(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        _wait_until_up(environment)
+        yield submit
+    finally:
+        head.kill()
+        head.wait()
+        _kill_all_of(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kill_all_of(folder):

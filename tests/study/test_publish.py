@@ -109,14 +109,16 @@ def half(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(half):
-    storage, plan = half
-    write_report(plan, write_tables(plan))
-    return (storage / "studies/quickstart/report/index.html").read_text()
-
-
-def test_half_a_study_has_its_report(half, page):
+def tables(half):
     _, plan = half
+    return write_tables(plan)
+
+
+@pytest.mark.slow
+def test_half_a_study_has_its_report(half, tables):
+    storage, plan = half
+    write_report(plan, tables)
+    page = (storage / "studies/quickstart/report/index.html").read_text()
     for curve in plan.curves[:2]:
         assert '<code class="curve' in page
         assert curve.name in page
@@ -132,7 +134,7 @@ def test_half_a_study_has_its_report(half, page):
     assert "sample 1 of sd-captions-g2" not in page  # a curve without results has no samples either
 
 
-def test_everything_measured_stands_in_the_tables(half, page):
+def test_everything_measured_stands_in_the_tables(half, tables):
     storage, _ = half
     results = pd.read_parquet(storage / "studies/quickstart/results.parquet")
     trained = results.dropna(subset=["run"])
@@ -144,7 +146,7 @@ def test_everything_measured_stands_in_the_tables(half, page):
     assert set(kept.loc[kept.eval_set == "images", "curve"]) == {"real", "sd-captions-g1"}
 
 
-def test_rows_of_image_scores_have_no_objective_and_no_model(half, page):
+def test_rows_of_image_scores_have_no_objective_and_no_model(half, tables):
     storage, _ = half
     results = pd.read_parquet(storage / "studies/quickstart/results.parquet")
     scores, trained = results[results.eval_set == "images"], results[results.eval_set != "images"]

@@ -47,7 +47,11 @@ def test_unseen_images_are_not_counted(make_config, make_source, checkpoints):
 
 @pytest.mark.parametrize(
     ("precision", "optimizer", "stop_at"),
-    [("float32", "adamw", 10), ("bfloat16", "adamw", 30), ("float32", "muon", 30)],
+    [
+        ("float32", "adamw", 10),
+        pytest.param("bfloat16", "adamw", 30, marks=pytest.mark.slow),
+        ("float32", "muon", 30),
+    ],
 )
 def test_a_stopped_run_ends_as_an_undisturbed_one(make_config, make_source, tmp_path, precision, optimizer, stop_at):
     config = make_config(

@@ -31,6 +31,7 @@ def fit(checkpoint, minutes: float) -> tuple[nn.Linear, int]:
     return train(model, loss_of, Recipe(minutes, 16, peak_learning_rate=0.1, average_decay=0.9), checkpoint), steps
 
 
+@pytest.mark.slow
 def test_it_learns_stops_in_time_and_is_finished_when_started_again(tmp_path):
     trained, steps = fit(tmp_path / "a.pt", minutes=0.02)
     assert steps > 20
@@ -40,6 +41,7 @@ def test_it_learns_stops_in_time_and_is_finished_when_started_again(tmp_path):
     assert torch.equal(again.weight, trained.weight)
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_its_checkpoint(tmp_path):
     _, first = fit(tmp_path / "a.pt", minutes=0.01)
     _, second = fit(tmp_path / "a.pt", minutes=0.02)

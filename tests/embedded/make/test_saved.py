@@ -29,6 +29,7 @@ def draw_twice(family, folder, guidance_scale: float) -> np.ndarray:
     return first
 
 
+@pytest.mark.slow
 def test_the_cascade_is_two_folders_with_one_text_encoder(tmp_path):
     torch.manual_seed(0)
     tokenizer = build_t5_tokenizer(PromptBook().prompts)
@@ -39,6 +40,7 @@ def test_the_cascade_is_two_folders_with_one_text_encoder(tmp_path):
     assert not np.array_equal(draw_twice("imagen", tmp_path, 1.0), draw_twice("imagen", tmp_path, 3.0))
 
 
+@pytest.mark.slow
 def test_the_muse_is_one_folder(tmp_path):
     torch.manual_seed(0)
     tokenizer = shared_tokenizer(tmp_path / "tokenizer")
