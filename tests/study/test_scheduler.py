@@ -5,15 +5,11 @@ import json
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from syn_ray.study import run_study
-
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    # Tune's logger leaves a trial's result.json open when the trial is stopped.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+from syn_ray.core.resources import Resources
+from syn_ray.core.storage import Storage
+from syn_ray.study import grid, run_study
+from syn_ray.study.load import load_study
+from syn_ray.study.plan import StudyPlan
 
 TINY = (
     "dataset_sizes=[16,32,64]",
@@ -33,6 +29,26 @@ class _StopAtFirstSize(FIFOScheduler):  # type: ignore[misc]  # Ray is read as A
         return TrialScheduler.STOP
 
 
+@pytest.mark.parametrize("by_size", [True, False])
+def test_with_a_scheduler_each_size_is_made_and_told_before_the_next(by_size, monkeypatch, tmp_path):
+    plan = StudyPlan(load_study("quickstart", TINY), Storage(tmp_path))
+    done: list[object] = []
+
+    def made(plan, curve, sizes, resources, coordinator):
+        done.append(sizes)
+        return [{"dataset_size": size} for size in sizes]
+
+    monkeypatch.setattr(grid, "_run_rung", made)
+    monkeypatch.setattr(grid.tune, "report", lambda result: done.append(result["dataset_size"]))
+    grid._run_curve({"curve": "real"}, plan, Resources(), None, by_size=by_size)
+    assert done == ([(16,), 16, (32,), 32, (64,), 64] if by_size else [(16, 32, 64), 16, 32, 64])
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+# Tune's logger leaves a trial's result.json open when the trial is stopped.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stopped_curve_pays_for_no_further_size(ray_cluster, tmp_path):
     study = run_study("quickstart", tmp_path, overrides=TINY, scheduler=_StopAtFirstSize())
     (trial,) = study.result_grid
