@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from syn_ray.core.resources import Resources
@@ -39,7 +40,7 @@ def test_with_a_scheduler_each_size_is_made_and_told_before_the_next(by_size, mo
         return [{"dataset_size": size} for size in sizes]
 
     monkeypatch.setattr(grid, "_run_rung", made)
-    monkeypatch.setattr(grid.tune, "report", lambda result: done.append(result["dataset_size"]))
+    monkeypatch.setattr(tune, "report", lambda result: done.append(result["dataset_size"]))
     grid._run_curve({"curve": "real"}, plan, Resources(), None, by_size=by_size)
     assert done == ([(16,), 16, (32,), 32, (64,), 64] if by_size else [(16, 32, 64), 16, 32, 64])
 
