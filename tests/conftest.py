@@ -4,13 +4,14 @@ import os
 import secrets
 
 # Ray reads these when it is imported. A token of our own: none is written to the home directory. Its workers run at
-# niceness 15 unless told otherwise, and would wait for the other process's tests. Nobody reads its metrics.
+# niceness 15 unless told otherwise, and would wait for the other process's tests. Nobody reads its metrics and reports.
 os.environ.update(
     {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_worker_niceness": "0",
         "RAY_enable_metrics_collection": "0",
+        "REPORTER_UPDATE_INTERVAL_MS": "600000",
         "OMP_NUM_THREADS": "1",
     }
 )
@@ -23,13 +24,16 @@ set_environment()
 
 
 def pytest_itemcollected(item):
-    """Tests on the shared Ray go to one process and are slow; those of a module that starts its own go to one as well.
+    """Tests that share a Ray or a process to fork from run in one process; those on the shared Ray are slow.
 
-    Here, because when the collection is modified xdist has read its groups already.
+    Those of a module that starts a Ray of its own go to one process as well. Here, because when the collection is
+    modified xdist has read its groups already.
     """
     if "ray_cluster" in item.fixturenames:
         item.add_marker(pytest.mark.xdist_group("ray"))
         item.add_marker(pytest.mark.slow)
+    elif "start_script" in item.fixturenames:
+        item.add_marker(pytest.mark.xdist_group("forks"))
     elif item.get_closest_marker("ray"):
         item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 

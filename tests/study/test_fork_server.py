@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 
 from syn_ray.actors import on_actors, use_given_threads
 from syn_ray.core.errors import SynRayError
@@ -130,10 +131,8 @@ def _command_line(process):
 
 
 @serves
-@pytest.mark.slow
-def test_what_is_loaded_beforehand_leaves_ray_and_threads_to_the_workers(script):
-    with fork_server() as command:
-        worker, _ = _start(command, script)
+def test_what_is_loaded_beforehand_leaves_ray_and_threads_to_the_workers(ray_cluster, script):
+    worker, _ = _start(ray.get_runtime_context().runtime_env["py_executable"], script)
     assert {"torch", "timm", "open_clip", "diffusers.models.unets.unet_2d_condition", *MODULES} <= set(worker["loaded"])
     assert "ray" not in worker["loaded"]
     assert worker["threads"] <= 2  # jemalloc has one of its own, which it starts anew

@@ -30,7 +30,7 @@ def test_three_kills_change_nothing(start_script, make_clip_config, make_pairs, 
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
         folder.mkdir()
-        (folder / "config.json").write_text(make_clip_config(epochs=100).model_dump_json())
+        (folder / "config.json").write_text(make_clip_config(epochs=60).model_dump_json())
         pq.write_table(make_pairs(48), folder / "pairs.parquet")
         pq.write_table(make_pairs(48, tone=200), folder / "synthetic.parquet")
     whole, killed = folders
@@ -43,7 +43,7 @@ def test_three_kills_change_nothing(start_script, make_clip_config, make_pairs, 
         while len(steps_told(killed)) <= before:
             assert process.is_alive(), "the training ended before it could be killed"
             time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.2))
+        time.sleep(rng.uniform(0, 0.1))
         process.kill()
         process.join()
         starts.append(steps_told(killed)[before])

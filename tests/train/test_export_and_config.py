@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import timm
 import torch
@@ -122,7 +119,10 @@ def test_the_built_in_studies_models_are_built_without_weights():
 
 
 @pytest.mark.slow
-def test_ray_is_not_needed():
+def test_ray_is_not_needed(start_script, tmp_path):
+    script = tmp_path / "imports.py"
     modules = "syn_ray.train.classify, syn_ray.train.clip, syn_ray.evaluate.classify"
-    code = f"import sys, {modules}; sys.exit('ray' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    script.write_text(f"import sys, {modules}\nsys.exit('ray' in sys.modules)")
+    process = start_script(script)
+    process.join()
+    assert process.exitcode == 0
