@@ -57,14 +57,14 @@ def test_captions_say_how_bright(generator):
 def test_another_actors_generator_and_another_order_of_shards_give_the_same_bytes(family):
     """Each renderer loads a generator of its own, as each actor does, and draws the shards in an order of its own."""
     (curve,) = [curve for curve in STUDY.cells() if curve.name == f"{family}-captions-g4"]
-    shards = [range(first, first + 5) for first in (0, 5)]
+    shards = [range(first, first + 3) for first in (0, 3)]
     drawn = []
-    for order, batch_size in ((shards, 4), (shards[::-1], 4), (shards, 3)):
+    for order, batch_size in ((shards, 2), (shards[::-1], 2), (shards, 3)):
         renderer = make_renderer(curve.parts[0], load_generator(STUDY.generators[family]))
         samples = [one for shard in order for one in renderer.render(shard[0], len(shard), batch_size, lambda _: None)]
         drawn.append(sorted(samples, key=lambda sample: sample.sample_index))
-    assert [sample.sample_index for sample in drawn[0]] == list(range(10))
+    assert [sample.sample_index for sample in drawn[0]] == list(range(6))
     assert drawn[0] == drawn[1]
-    assert len({sample.image for sample in drawn[0]}) == 10
+    assert len({sample.image for sample in drawn[0]}) == 6
     first, other = (np.stack([decode_image(one.image) for one in samples]).astype(int) for samples in drawn[1:])
     assert np.abs(first - other).max() <= 1  # grey levels: float kernels sum in another order

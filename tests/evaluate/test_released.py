@@ -90,7 +90,7 @@ def photographs(number: int) -> list[bytes]:
 
 @pytest.mark.parametrize(
     ("architecture", "width", "number"),
-    [("vit_tiny_patch16_224", 192, 9), pytest.param("vit_base_patch16_224", 768, 2, marks=pytest.mark.slow)],
+    [("vit_tiny_patch16_224", 192, 9), pytest.param("vit_small_patch16_224", 384, 2, marks=pytest.mark.slow)],
 )
 @torch.no_grad()
 def test_a_released_classifier_is_judged_as_its_authors_do(tmp_path, architecture, width, number):
