@@ -109,10 +109,12 @@ def test_a_driver_that_is_killed_leaves_no_server_behind():
     driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     folder = Path(shlex.split(driver.stdout.readline())[-1]).parent
-    (server,) = _servers(folder)
+    deadline = time.monotonic() + 60
+    while not (servers := _servers(folder)):  # a process has no command line for a moment while it starts
+        assert time.monotonic() < deadline
+    (server,) = servers
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
-    deadline = time.monotonic() + 60
     while Path(f"/proc/{server}").exists() or folder.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
