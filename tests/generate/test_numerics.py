@@ -10,8 +10,8 @@ from syn_ray.core.resources import GenerateResources
 from syn_ray.generate.protocol import load_generator as load
 
 FAMILIES = ("stable_diffusion", "imagen", "muse")
-PROMPTS = ["a bag", "a dark slim coat", "a bag", "a photo of a sandal.", "ankle boot"]
-SEEDS = [11, 12, 13, 14, 15]
+PROMPTS = ["a bag", "a dark slim coat", "a bag"]
+SEEDS = [11, 12, 13]
 TOLERANCE = 1
 """Grey levels by which another batch size may change an image: float kernels sum in another order."""
 

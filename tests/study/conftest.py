@@ -42,8 +42,6 @@ def submit_job():
     # Two heads on one machine must not share the agents' ports, which are fixed unless they are said.
     command += ["--dashboard-agent-listen-port", _free_port(), "--dashboard-agent-grpc-port", _free_port()]
     command += ["--temp-dir", str(folder), "--disable-usage-stats", "--node-ip-address", "127.0.0.1", "--block"]
-    with (folder / "head.log").open("w") as log:
-        head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
     def submit(*arguments, **changes):
         command = ["ray", "job", "submit", "--working-dir", str(ROOT), "--", "python", "jobs/study.py", *arguments]
@@ -51,14 +49,23 @@ def submit_job():
             command, env=environment | changes, cwd=ROOT, capture_output=True, text=True, timeout=380, check=False
         )
 
-    try:
-        _wait_until_up(environment)
-        yield submit
-    finally:
-        head.kill()
-        head.wait()
+    head = _start_head(command, environment, folder)
+    yield submit
+    _kill_all_of(folder)
+    head.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_head(command, environment, folder):
+    """At the third attempt at the latest: Ray gives its agents 15 seconds, and a busy machine may not."""
+    for _ in range(3):
+        with (folder / "head.log").open("w") as log:
+            head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        if _comes_up(head, environment):
+            return head
         _kill_all_of(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        head.wait()
+    raise AssertionError(f"the head node did not come up: {(folder / 'head.log').read_text()}")
 
 
 def _kill_all_of(folder):
@@ -72,11 +79,13 @@ def _kill_all_of(folder):
             continue  # it ended meanwhile, or is another user's
 
 
-def _wait_until_up(environment):
-    """Until the head's agent takes jobs, which is some seconds after its dashboard answers."""
+def _comes_up(head, environment):
+    """Waits for the head's agent to take jobs, which is some seconds after its dashboard answers."""
     command = ["ray", "job", "submit", "--no-wait", "--", "true"]  # to follow the log of so short a job can hang
     for _ in range(60):
+        if head.poll() is not None:
+            return False
         if subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False).returncode == 0:
-            return
+            return True
         time.sleep(1)
-    raise AssertionError("the head node did not come up")
+    return False

@@ -1,5 +1,6 @@
 """A whole study on Ray: killed twice, finished by a job of a cluster, and run again."""
 
+import json
 import os
 import secrets
 import signal
@@ -38,8 +39,8 @@ TINY = (
 )
 """Makes quickstart a study of seconds: one curve, three trainings."""
 
-RESOURCES = "generate: {max_actors: 1}"
-"""To start another takes longer than to draw these few images."""
+RESOURCES = "generate: {max_actors: 1, shard_size: 16, batch_size: 16}"
+"""Four shards of one actor: to start another takes longer than to draw these few images."""
 
 
 def _changes(storage):
@@ -79,18 +80,19 @@ def _kill_when(storage, condition):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A tiny study, killed while it generated and again while it trained, and damaged.
+    """A tiny study, killed while it generated, damaged, and killed again while it trained.
 
     With what was trained at the second kill: artifacts, and when they were written.
     """
     folder = tmp_path_factory.mktemp("study") / "results"
     runs = folder / "studies/quickstart/runs"
-    _kill_when(folder, lambda: any(folder.glob("images/stable-diffusion-*/shard-*.parquet")))
+    _kill_when(folder, lambda: _listed(folder))
     assert (folder / "studies/quickstart/running.json").exists()  # `status` says that it was killed
-    _kill_when(folder, lambda: any(runs.glob("*/artifact.json")))
-    finished = {p: p.stat().st_mtime_ns for p in runs.glob("*/artifact.json")}
+    assert not any(folder.glob("images/stable-diffusion-*/artifact.json"))
     _flip_a_byte(folder)
-    return folder, finished
+    _kill_when(folder, lambda: any(runs.glob("*/artifact.json")))
+    assert verify(Storage(folder)).problems == []
+    return folder, {p: p.stat().st_mtime_ns for p in runs.glob("*/artifact.json")}
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +105,18 @@ def storage(killed, submit_job):
     return folder
 
 
+def _listed(folder):
+    """The finished shards, as the manifest of the images has them."""
+    return [
+        manifest.with_name(shard["name"])
+        for manifest in folder.glob("images/stable-diffusion-*/manifest.json")
+        for shard in json.loads(manifest.read_text())["shards"]
+    ]
+
+
 def _flip_a_byte(folder):
     """In the first image of a finished shard, where `verify` finds it."""
-    shard = min(folder.glob("images/stable-diffusion-*/shard-*.parquet"))
+    shard = _listed(folder)[0]
     data = bytearray(shard.read_bytes())
     data[data.index(b"IDAT") + 40] ^= 1
     shard.write_bytes(bytes(data))

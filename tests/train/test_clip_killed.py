@@ -40,7 +40,7 @@ def test_three_kills_change_nothing(start_script, make_clip_config, make_pairs, 
     for _ in range(3):
         before = len(steps_told(killed))
         process = start_script(WORKER, FOLDER=str(killed))
-        while len(steps_told(killed)) <= before:
+        while len(steps_told(killed)) < before + 2:  # the first of them is in a checkpoint
             assert process.is_alive(), "the training ended before it could be killed"
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.1))
