@@ -4,14 +4,18 @@ import os
 import secrets
 
 # Ray reads these when it is imported. A token of our own: none is written to the home directory. Its workers run at
-# niceness 15 unless told otherwise, and would wait for the other process's tests. Nobody reads its metrics and reports.
+# niceness 15 unless told otherwise, and would wait for the other process's tests. Nobody reads its metrics, reports and
+# logs, and workers that it starts before it knows their environment are of no use.
 os.environ.update(
     {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_worker_niceness": "0",
         "RAY_enable_metrics_collection": "0",
+        "RAY_prestart_worker_first_driver": "0",
         "REPORTER_UPDATE_INTERVAL_MS": "600000",
+        "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+        "LOG_NAME_UPDATE_INTERVAL_S": "600",
         "OMP_NUM_THREADS": "1",
     }
 )
