@@ -54,13 +54,13 @@ def quick_page(quickstart: ReportInput, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def effects_on_two(effects: ReportInput) -> ReportInput:
-    return only(effects, "val", "sketch")
+def effects_on_val(effects: ReportInput) -> ReportInput:
+    return only(effects, "val")
 
 
 @pytest.fixture(scope="session")
-def effects_page(effects_on_two: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_report(effects_on_two, tmp_path_factory.mktemp("effects"))
+def effects_page(effects_on_val: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_report(effects_on_val, tmp_path_factory.mktemp("effects"))
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_importing_the_package_is_light() -> None:
     [
         ("quickstart", 1280, "light"),
         ("quickstart", 400, "dark"),
-        ("effects_on_two", 400, "dark"),  # the most curves in the least room
+        ("effects_on_val", 400, "dark"),  # the most curves in the least room
     ],
 )
 def test_a_browser_takes_it(browser: Any, study: str, width: int, scheme: Any, request: pytest.FixtureRequest) -> None:

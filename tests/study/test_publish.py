@@ -36,6 +36,7 @@ SMALL = (
     "train.steps={base_steps: 30, reference_size: 16, steps_per_doubling: 10}",
     "evaluation_sets={val: {kind: embedded, name: val}, v2: {kind: embedded, name: v2}}",
 )
+ONE_SET = "evaluation_sets={val: {kind: embedded, name: val}}"
 IMAGES = 400
 DIFFICULTY = np.exp(np.random.default_rng(0).normal(-0.125, 0.5, IMAGES))  # mean 1 over all possible images
 BUDGET = {"train_steps": 30, "samples_seen": 1920, "epochs": 9.0, "train_loss": 1.0}
@@ -190,7 +191,7 @@ def test_scores_alone_are_no_report_and_say_so(tmp_path):
 
 @pytest.mark.slow
 def test_a_curve_that_bends_has_a_second_form_and_pairs_are_compared(tmp_path):
-    plan = open_study("quickstart", tmp_path, (*SMALL, "curves.1.guidance_scale=1", "seeds=[0, 1, 2]"))
+    plan = open_study("quickstart", tmp_path, (*SMALL, ONE_SET, "curves.1.guidance_scale=1", "seeds=[0, 1, 2]"))
     floor, line = plan.curves
     for curve, law in ((floor, lambda size: 0.5 + 2.0 * size**-0.5), (line, planted_loss)):
         for run in plan.runs(curve):
