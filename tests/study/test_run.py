@@ -39,8 +39,8 @@ TINY = (
 )
 """Makes quickstart a study of seconds: one curve, three trainings."""
 
-RESOURCES = "generate: {max_actors: 1, shard_size: 16, batch_size: 16}"
-"""Four shards of one actor: to start another takes longer than to draw these few images."""
+RESOURCES = "generate: {max_actors: 1, shard_size: 8, batch_size: 8}"
+"""Eight shards of one actor: to start another takes longer than to draw these few images."""
 
 
 def _changes(storage):
