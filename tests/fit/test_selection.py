@@ -41,6 +41,7 @@ def test_the_window_decides_what_is_largest() -> None:
     assert holdout_largest(SIZES, SATURATING, window=(256, 4096)).dataset_size == 4096
 
 
+@pytest.mark.slow
 def test_a_line_is_chosen_for_a_line_and_a_floor_for_a_floor() -> None:
     noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(8))
     assert choose_form(SIZES, POWER * noise).form == "power"

@@ -75,6 +75,7 @@ def test_labels_prompts_and_seeds_follow_from_the_index(generator):
     assert samples[0].text == "a origami t-shirt."
 
 
+@pytest.mark.slow
 def test_another_batch_size_changes_at_most_the_last_bit(generator):
     renderer = SyntheticRenderer(_source(), generator)
     one, two = renderer.render(0, 64, 64, _ignore), renderer.render(0, 64, 16, _ignore)

@@ -56,6 +56,7 @@ def test_sentences_are_distinct_and_taken_in_turn(tmp_path, sentences):
     assert prompts.repeats(0, 30) == 2
 
 
+@pytest.mark.slow
 def test_what_is_lost_is_written_again_and_nothing_else(tmp_path, sentences):
     one, two = Storage(tmp_path / "one"), Storage(tmp_path / "two")
     _write(sentences, 99, one)

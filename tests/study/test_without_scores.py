@@ -85,6 +85,7 @@ def test_nothing_is_asked_of_the_images_but_training(plan):
     assert not curve_status(plan, plan.curves[0]).complete
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("pages")  # which has the chart library bundled
 def test_a_finished_study_is_complete_and_has_its_report(plan):
     _finish(plan)

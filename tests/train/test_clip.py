@@ -160,6 +160,7 @@ class OpenClipData:
             yield normalize(images, self.config.mean, self.config.std), tokens.long()
 
 
+@pytest.mark.slow
 def test_open_clips_own_loop_gives_the_same_losses_and_weights(make_clip_config, make_pairs, checkpoints):
     """open_clip's training loop, with the optimizer of its main.py, on the same batches and start."""
     config = make_clip_config(epochs=10, optimizer={"grad_clip": 0.5, "warmup_fraction": 0.2})

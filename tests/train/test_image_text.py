@@ -90,6 +90,7 @@ def test_the_mixed_arm_draws_an_image_at_every_visit(make_clip_config, make_pair
     assert abs(np.corrcoef(other.ravel(), drawn.ravel())[0, 1]) < 5 / np.sqrt(number)
 
 
+@pytest.mark.slow
 def test_arms_differ_in_nothing_but_their_images(make_clip_config, make_pairs):
     """Same order and crops: with the real images as synthetic ones the mixed arm is the real arm."""
     pairs, config = make_pairs(20), make_clip_config(augment=AUGMENTS["random_resized"])

@@ -166,6 +166,7 @@ def test_a_streamed_clip_is_the_same_from_shards_from_memory_and_after_every_sto
     assert abs(held.unique_images - whole.unique_images) < 10  # expected against counted
 
 
+@pytest.mark.slow
 def test_a_streamed_classifier_is_the_same_from_shards_and_from_memory(make_config, make_source, tmp_path):
     config = make_config(batch_size=8, stream=STREAM, augment={"mixup_alpha": 0.4})
     table = make_source(SIZE)
